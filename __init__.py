@@ -1,0 +1,25 @@
+"""remem: memory-augmented sequence models, trained once, run for ever in constant memory.
+
+Importing this package loads neither torch nor lightning: the public names below are looked up on first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+
+__version__ = version("remem")
+
+_LAZY = {
+    "BatteryRULRegressor": "apps.battery.estimator",
+}
+
+__all__ = ["BatteryRULRegressor", "__version__"]  # noqa: F822  (resolved lazily below)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module 'remem' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
