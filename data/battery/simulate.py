@@ -133,7 +133,7 @@ def _voltage(
     """(R, K) cell voltage at depth of discharge `depth` (K,), share of `charge_ah` (R,); current_a > 0 discharges."""
     q = charge_ah[:, None] * depth
     negative_ah, positive_ah = 1.25 * NOMINAL_AH, 1.15 * NOMINAL_AH
-    x = (charge_ah[:, None] * 1.004 - q) / (negative_ah * (1 - 0.25 * lam[:, None]))
+    x = (charge_ah[:, None] * 1.0005 - q) / (negative_ah * (1 - 0.25 * lam[:, None]))
     # tables, because the potentials are smooth and the rows many
     axis = np.linspace(-0.02, 1.2, 20_001)
     anode = np.interp(x, axis, graphite_v(axis))
