@@ -1,4 +1,4 @@
-"""The one stack: features -> preprocess -> embed -> blocks -> head -> calibration. It is itself a sequence layer.
+"""The one stack: features -> preprocess -> embed -> blocks -> head -> calibration, itself a sequence layer.
 
 Shape legend: B batch, N sequences, T time, F raw features, D model width, O outputs.
 """
@@ -6,7 +6,7 @@ Shape legend: B batch, N sequences, T time, F raw features, D model width, O out
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ class SequenceModel(nn.Module):
         num_layers: number of blocks; 0 leaves a network without memory behind the running features.
         ff_mult: hidden width of the feed-forward parts, in units of `d_model`.
         dropout: probability, in every block and on the embedding.
-        features: running features: a sequence layer from F to its `out_features` columns, before `preprocess`. It sees
-            missing values as NaN.
+        features: running features, a sequence layer from F to its `out_features` columns, before `preprocess`. It
+            sees missing values as NaN.
         preprocess: module on (..., columns) with `in_features`, `out_features` and `fit`, as `Standardize`.
         calibration: module on the head's output (..., O), as `ConformalInterval`; usually set after training:
             `model.calibration = ...`.
@@ -43,6 +43,10 @@ class SequenceModel(nn.Module):
     Raises:
         ValueError: where the widths of `features` and `preprocess` do not meet.
     """
+
+    features: Any
+    preprocess: Any
+    calibration: Any
 
     def __init__(
         self,
@@ -79,8 +83,9 @@ class SequenceModel(nn.Module):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> ModelState:
-        parts = [part.init_state(batch_size, device=device, dtype=dtype) for part in self._remembering()]
-        return ModelState(() if self.features is None else parts[0], tuple(parts[len(parts) - len(self.blocks) :]))
+        options = {"device": device, "dtype": dtype}
+        features = () if self.features is None else self.features.init_state(batch_size, **options)
+        return ModelState(features, tuple(block.init_state(batch_size, **options) for block in self.blocks))
 
     def forward(
         self, x_BTF: Tensor, state: ModelState | None = None, *, mask_BT: Tensor | None = None
@@ -116,9 +121,6 @@ class SequenceModel(nn.Module):
                 x_NTF, _ = self.features(x_NTF, mask_BT=mask_NT)
             self.preprocess.fit(x_NTF, mask_NT)
         return self
-
-    def _remembering(self) -> list[nn.Module]:
-        return [*([] if self.features is None else [self.features]), *self.blocks]
 
     def _embed(self, x: Tensor) -> Tensor:
         return self.embed(x if self.preprocess is None else self.preprocess(x))

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class Standardize(nn.Module):
     """(x - mean) / std of each column, with missing values (NaN, infinities) at 0 and a flag column for each.
 
-    Output: (..., 2 F) values then flags, or (..., F) without flags. A flag is 1 where the value is missing; columns that
-    were never missing in `fit` keep their flag at 0, since the network has not learned what it would mean.
+    Output: (..., 2 F) values then flags, or (..., F) without flags. A flag is 1 where the value is missing; columns
+    never missing in `fit` keep their flag at 0, since the network has not learned what it would mean.
 
     Args:
         names: the F column names, in order.
@@ -40,7 +40,9 @@ class Standardize(nn.Module):
         super().__init__()
         unknown = sorted(set(log) - set(names))
         if unknown or len(set(names)) < len(names):
-            raise ValueError(f"Standardize: log columns {unknown} are unknown or a name comes twice in {list(names)}")
+            raise ValueError(
+                f"Standardize: log columns {unknown} are unknown or a name comes twice in {list(names)}"
+            )
         self.names, self.flags, self.clip = tuple(names), flags, clip
         self.in_features = len(self.names)
         self.out_features = (1 + flags) * self.in_features
@@ -68,7 +70,7 @@ class Standardize(nn.Module):
         """
         if x_F.shape[-1] != self.in_features:
             raise ValueError(
-                f"Standardize.fit: x has {x_F.shape[-1]} columns, wanted {self.in_features}: {list(self.names)}"
+                f"Standardize.fit: x has {x_F.shape[-1]} columns, wanted {self.in_features}: {self.names}"
             )
         x_NF = (x_F.reshape(-1, self.in_features) if mask is None else x_F[mask]).double()
         present_NF = torch.isfinite(x_NF)
@@ -77,7 +79,8 @@ class Standardize(nn.Module):
         if not useful_F.all():
             empty = [name for name, useful in zip(self.names, useful_F.tolist(), strict=True) if not useful]
             raise ValueError(
-                f"Standardize.fit: columns {empty} hold no (positive, for log) value in {len(x_NF)} rows; drop them"
+                f"Standardize.fit: columns {empty} hold no (for log: no positive) value in {len(x_NF)} rows; "
+                "drop them"
             )
         floor_F = x_NF.masked_fill(~positive_NF, torch.inf).amin(0)
         self.floor_F.copy_(torch.where(self.log_F, floor_F, 1.0))

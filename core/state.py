@@ -1,8 +1,8 @@
 """The protocol every layer obeys, and the tree functions that handle its state.
 
-A layer is trained on whole sequences with `forward` and run for ever with `step`; both give the same numbers, because
-everything a layer remembers lives in an explicit state. A state is a `NamedTuple` of tensors, or a tuple of such
-states: rows of a batch along axis 0 of every tensor, sizes that do not depend on how much has been seen.
+A layer is trained on whole sequences with `forward` and run for ever with `step`; both give the same numbers,
+because everything a layer remembers lives in an explicit state. A state is a `NamedTuple` of tensors, or a tuple of
+such states: rows of a batch along axis 0 of every tensor, sizes that do not depend on how much has been seen.
 
 Shape legend: B batch, T time, D model width.
 """
@@ -31,7 +31,7 @@ class SequenceLayer(Protocol):
     def forward(
         self, x_BTD: Tensor, state: State = None, *, mask_BT: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Outputs (B, T, D) of any T >= 0 steps, continuing from `state` (None: `init_state`), and the state after.
+        """Outputs (B, T, D) of any T >= 0 steps after `state` (None: `init_state`), and the state behind them.
 
         `mask_BT` is True on real steps. A masked step leaves the state as it was; its output means nothing.
         """
@@ -41,7 +41,7 @@ class SequenceLayer(Protocol):
 
 
 def accumulator_dtype(dtype: torch.dtype | None) -> torch.dtype:
-    """The type in which states are kept: float64 for float64, float32 for everything narrower (and for None)."""
+    """The type in which states are kept: float64 for float64, float32 for anything narrower and for None."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -66,7 +66,7 @@ def unflatten(like: State, tensors: Mapping[str, Tensor]) -> State:
     names = list(flatten(like))
     if set(names) != set(tensors):
         missing, extra = sorted(set(names) - set(tensors)), sorted(set(tensors) - set(names))
-        raise ValueError(f"state: tensors {missing} are missing and {extra} are unknown; wanted exactly {names}")
+        raise ValueError(f"state: tensors {missing} are missing, {extra} are unknown; wanted {names}")
     ordered = iter([tensors[name] for name in names])
     return _map(lambda _: next(ordered), like)
 

@@ -1,11 +1,11 @@
 """Aaren: attention as an RNN. Softmax attention of one learned query over every prefix, in constant memory.
 
-The query is a parameter and not a function of the input, so the whole past is summarised by one running softmax per
-head: d_model + 2 num_heads floats, however long the sequence. It tells what the past held, weighted by learned
+The query is a parameter and not a function of the input, so one running softmax per head sums up the whole past in
+d_model + 2 num_heads floats, however long the sequence. It tells what the past held, weighted by learned
 importance; it cannot look up a past item by content.
 
-Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956). The paper projects the learned query by a learned
-matrix; the product is one vector, learned here directly. The recency decay is ours.
+Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956). The paper projects the learned query by a
+learned matrix; the product is one vector, learned here directly. The recency decay is ours.
 Shape legend: B batch, T time, D model width, H heads, K width of a head (keys and values).
 """
 
@@ -33,8 +33,7 @@ class Aaren(nn.Module):
     def __init__(self, d_model: int, *, num_heads: int = 4, decay: bool = False) -> None:
         super().__init__()
         if d_model % num_heads:
-            raise ValueError(f"Aaren: d_model {d_model} is not a multiple of num_heads {num_heads}; change one")
-        self.num_heads = num_heads
+            raise ValueError(f"Aaren: num_heads {num_heads} does not divide d_model {d_model}")
         self.query_HK = nn.Parameter(0.02 * torch.randn(num_heads, d_model // num_heads))
         self.key = nn.Linear(d_model, d_model, bias=False)
         self.value = nn.Linear(d_model, d_model, bias=False)
@@ -50,29 +49,26 @@ class Aaren(nn.Module):
     def forward(
         self, x_BTD: Tensor, state: SoftmaxState | None = None, *, mask_BT: Tensor | None = None
     ) -> tuple[Tensor, SoftmaxState]:
-        s_BTH, v_BTHK = self._scores_and_values(x_BTD)
-        s_BHT = s_BTH.transpose(1, 2)
-        o_BHTK, state = softmax_scan(
-            s_BHT,
-            v_BTHK.transpose(1, 2),
-            state,
-            decay_BHT=None if self.raw_decay_H is None else self._decay_H()[:, None],
-            mask_BT=mask_BT,
-        )
+        s_BHT = self._scores(x_BTD).transpose(1, 2)
+        v_BHTK = self._values(x_BTD).transpose(1, 2)
+        decay_H1 = None if self.raw_decay_H is None else F.softplus(self.raw_decay_H)[:, None]
+        o_BHTK, state = softmax_scan(s_BHT, v_BHTK, state, decay_BHT=decay_H1, mask_BT=mask_BT)
         return self.out(o_BHTK.transpose(1, 2).flatten(2)), state
 
     def step(
         self, x_BD: Tensor, state: SoftmaxState, *, mask_B: Tensor | None = None
     ) -> tuple[Tensor, SoftmaxState]:
-        s_BH, v_BHK = self._scores_and_values(x_BD)
-        decay_BH = None if self.raw_decay_H is None else self._decay_H()
-        o_BHK, state = softmax_step(s_BH, v_BHK, state, decay_BH=decay_BH, mask_B=mask_B)
+        decay_H = None if self.raw_decay_H is None else F.softplus(self.raw_decay_H)
+        o_BHK, state = softmax_step(
+            self._scores(x_BD), self._values(x_BD), state, decay_BH=decay_H, mask_B=mask_B
+        )
         return self.out(o_BHK.flatten(1)), state
 
-    def _scores_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        heads = (self.num_heads, -1)
-        scale = self.query_HK.shape[1] ** -0.5
-        return (self.key(x).unflatten(-1, heads) * self.query_HK).sum(-1) * scale, self.value(x).unflatten(-1, heads)
+    def _scores(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., H): how much each step matters to each head."""
+        key = self.key(x).unflatten(-1, self.query_HK.shape)
+        return (key * self.query_HK).sum(-1) * self.query_HK.shape[1] ** -0.5
 
-    def _decay_H(self) -> Tensor:
-        return F.softplus(self.raw_decay_H)
+    def _values(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., H, K)."""
+        return self.value(x).unflatten(-1, self.query_HK.shape)

@@ -1,10 +1,10 @@
 """LSTM with additive attention over its own outputs: the classic pair, in constant memory.
 
-Bahdanau's score with the query left out, a . tanh(W h_t), does not change as the sequence grows, so the attention over
-all outputs so far is a running softmax. The layer returns a projection of (h_t, context_t).
+Bahdanau's score with the query left out, a . tanh(W h_t), does not change as the sequence grows, so the attention
+over all outputs so far is a running softmax. The layer returns a projection of (h_t, context_t).
 
 Source: Hochreiter & Schmidhuber 1997 (LSTM); Bahdanau et al. 2015 (additive score, arXiv 1409.0473).
-Shape legend: B batch, T time, D model width, H heads, K width of a head, G = 4 D gates.
+Shape legend: B batch, T time, D model width, H heads, K width of a head, G = 4 D gates, E = D + 1.
 """
 
 from __future__ import annotations
@@ -41,19 +41,23 @@ class LSTMAttention(nn.Module):
         ValueError: where `num_heads` does not divide `d_model`.
     """
 
+    closed_G: Tensor
+
     def __init__(self, d_model: int, *, num_heads: int = 1) -> None:
         super().__init__()
         if d_model % num_heads:
-            raise ValueError(
-                f"LSTMAttention: d_model {d_model} is not a multiple of num_heads {num_heads}; change one"
-            )
+            raise ValueError(f"LSTMAttention: num_heads {num_heads} does not divide d_model {d_model}")
         self.d_model, self.num_heads = d_model, num_heads
         self.lstm = nn.LSTM(d_model, d_model, batch_first=True)
         self.hidden = nn.Linear(d_model, d_model)
         self.score = nn.Linear(d_model, num_heads, bias=False)
         self.out = nn.Linear(2 * d_model, d_model)
-        closed_G = torch.tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(d_model)  # input, forget, cell, output
-        self.register_buffer("closed_G", closed_G, persistent=False)
+        # gates in torch's order: input, forget, cell, output
+        self.register_buffer(
+            "closed_G",
+            torch.tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(d_model),
+            persistent=False,
+        )
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -80,11 +84,10 @@ class LSTMAttention(nn.Module):
     def step(
         self, x_BD: Tensor, state: LSTMAttentionState, *, mask_B: Tensor | None = None
     ) -> tuple[Tensor, LSTMAttentionState]:
-        lstm = self.lstm
+        weight_GD, recurrent_GD, bias_G, recurrent_bias_G = self.lstm.all_weights[0]
         with torch.autocast(x_BD.device.type, enabled=False):
-            gates_BG = F.linear(x_BD.to(state.h.dtype), lstm.weight_ih_l0, lstm.bias_ih_l0) + F.linear(
-                state.h, lstm.weight_hh_l0, lstm.bias_hh_l0
-            )
+            gates_BG = F.linear(x_BD.to(state.h.dtype), weight_GD, bias_G)
+            gates_BG = gates_BG + F.linear(state.h, recurrent_GD, recurrent_bias_G)
         i, f, g, o = gates_BG.chunk(4, -1)
         c_BD = f.sigmoid() * state.c + i.sigmoid() * g.tanh()
         h_BD = o.sigmoid() * c_BD.tanh()
@@ -98,19 +101,19 @@ class LSTMAttention(nn.Module):
         self, x_BTD: Tensor, state: LSTMAttentionState, mask_BT: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the LSTM at every step, and h, c after the last real one."""
-        x_BTD = x_BTD.to(state.h.dtype)
+        x_BTD, weight_GD = x_BTD.to(state.h.dtype), self.lstm.all_weights[0][0]
         if x_BTD.shape[1] == 0:
             return x_BTD, state.h, state.c
         if mask_BT is None:
-            return self._lstm(x_BTD, state, self.lstm.weight_ih_l0)
-        # Real steps move to the left, the others behind them. A flag appended to the input closes the gates of the latter,
-        # which keeps c; h is read off at the last real step.
+            return self._lstm(x_BTD, state, weight_GD)
+        # Real steps move to the left, the others behind them. A flag appended to the input closes the gates of
+        # the latter, which keeps c; h is read off at the last real step.
         place_BTD = _left_places(mask_BT)[..., None].expand_as(x_BTD)
         left_BTD = torch.zeros_like(x_BTD).scatter(1, place_BTD, x_BTD)
         count_B1 = mask_BT.sum(1, keepdim=True)
         idle_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) >= count_B1
         flagged_BTE = torch.cat([left_BTD, idle_BT[..., None].to(x_BTD.dtype)], -1)
-        weight_GE = torch.cat([self.lstm.weight_ih_l0, self.closed_G[:, None].to(x_BTD.dtype)], 1)
+        weight_GE = torch.cat([weight_GD, self.closed_G[:, None]], 1)
         h_BTD, _, c_BD = self._lstm(flagged_BTE, state, weight_GE)
         last_B1D = (count_B1 - 1).clamp(min=0)[..., None].expand(-1, 1, self.d_model)
         h_BD = torch.where(count_B1 > 0, h_BTD.gather(1, last_B1D)[:, 0], state.h)
@@ -120,13 +123,11 @@ class LSTMAttention(nn.Module):
         self, x_BTE: Tensor, state: LSTMAttentionState, weight_GE: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """nn.LSTM's own kernel on these input weights."""
-        lstm = self.lstm
-        weights = [weight_GE, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0]
+        weights = [weight_GE, *self.lstm.all_weights[0][1:]]
         start = [state.h[None], state.c[None]]
         with torch.autocast(x_BTE.device.type, enabled=False):
-            h_BTD, h_1BD, c_1BD = torch.lstm(
-                x_BTE, start, weights, True, 1, 0.0, self.training, False, True
-            )
+            # has biases, one layer, no dropout, training, one direction, batch first
+            h_BTD, h_1BD, c_1BD = torch.lstm(x_BTE, start, weights, True, 1, 0.0, self.training, False, True)
         return h_BTD, h_1BD[0], c_1BD[0]
 
     def _scores_and_values(self, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,21 +2,22 @@
 
     o_t = sum_{i<=t} e^{s_i - g_{i+1} - ... - g_t} v_i  /  the same sum without v_i            (g: decay, 0 if none)
 
-The state is (m, u, w): the largest exponent so far, the denominator and the numerator, both divided by e^m, so nothing
+The state is (m, u, w): the largest exponent so far, and the denominator and numerator divided by e^m, so nothing
 overflows whatever the scores. Two segments a, b merge associatively,
 
     m = max(m_a - g_b, m_b),   u = u_a e^{m_a - g_b - m} + u_b e^{m_b - m},   w likewise,   g = g_a + g_b,
 
 a single step is the segment (s, 1, v), and "nothing seen" is (-1e30, 0, 0): never -inf, whose differences are NaN.
-`m` is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever it is chosen
-and gradients of every order stay exact.
+m is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever it is
+chosen, and gradients of every order stay exact.
 
-Four forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)), `blocked` (two
-levels, no loop over time: the one that torch.export may trace), and `softmax_step`. All compute in float32 (float64 for
-float64), under autocast too. With s = 0 and g = gap / tau this is a bias-corrected moving average over irregular times.
+Four forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)), `blocked`
+(two levels, no loop over time: the one that torch.export may trace), and `softmax_step`. All compute in float32
+(float64 for float64), under autocast too. With s = 0 and g = gap / tau this is a bias-corrected moving average over
+irregular times.
 
 Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956); decay is ours.
-Shape legend: B batch, H heads, T time, D value width; N blocks of C steps; E = D + 1, numerator and denominator together.
+Shape legend: B batch, H heads, T time, D value width; N blocks of C steps; E = D + 1, numerator and denominator.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def softmax_scan(
         v_BHTD: values; T may be 0.
         state: what was seen before; None for nothing.
         decay_BHT: amounts >= 0 by which every earlier score falls at each step (broadcast over B, H, T).
-        mask_BT: True on real steps; the others change nothing, whatever they hold. A prefix without a real step gives 0.
+        mask_BT: True on real steps; the others change nothing. A prefix without a real step gives 0.
         form: "auto" is "blocked" while torch exports and "parallel" otherwise.
 
     Returns:
@@ -112,7 +113,7 @@ def softmax_step(
 
 
 class _Segment(NamedTuple):
-    """Summary of consecutive steps: total decay g, exponent m, and n = (numerator, denominator) in units of e^m."""
+    """Consecutive steps in sum: decay g, exponent m, and n = (numerator, denominator) in units of e^m."""
 
     g: Tensor
     m: Tensor
@@ -135,7 +136,7 @@ def _leaves(s: Tensor, v: Tensor, decay: Tensor | None, mask: Tensor | None) -> 
 def _merge(a: _Segment, b: _Segment) -> _Segment:
     """The segment of a followed by b."""
     m = torch.maximum(a.m - b.g, b.m).detach()
-    # (a.m - m) first: it is exact when the two are close, so thousands of small decays do not add up rounding errors
+    # (a.m - m) first: exact when the two are close, so the rounding of m after each small decay is made up for
     n = a.n * torch.exp((a.m - m) - b.g)[..., None] + b.n * torch.exp(b.m - m)[..., None]
     return _Segment(a.g + b.g, m, n)
 
@@ -185,11 +186,9 @@ def _at(x: _Segment, places: slice) -> _Segment:
 
 def _interleave(even: Tensor, odd: Tensor, dim: int) -> Tensor:
     """even[0], odd[0], even[1], ... along `dim`; `even` may be one longer."""
-    paired = odd.shape[dim]
-    both = torch.stack([even.narrow(dim, 0, paired), odd], even.ndim + dim + 1).flatten(
-        even.ndim + dim, even.ndim + dim + 1
-    )
-    return both if even.shape[dim] == paired else torch.cat([both, even.narrow(dim, paired, 1)], dim)
+    axis, paired = even.ndim + dim, odd.shape[dim]
+    both = torch.stack([even.narrow(axis, 0, paired), odd], axis + 1).flatten(axis, axis + 1)
+    return both if even.shape[dim] == paired else torch.cat([both, even.narrow(axis, paired, 1)], axis)
 
 
 def _blocked(before: _Segment, steps: _Segment) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +199,7 @@ def _blocked(before: _Segment, steps: _Segment) -> tuple[Tensor, Tensor, Tensor]
     g_BHNC = F.pad(steps.g, (0, short)).reshape(batch, heads, blocks, BLOCK)
     n_BHNCE = F.pad(steps.n, (0, 0, 0, short)).reshape(batch, heads, blocks, BLOCK, width)
     inside = _pairwise(_Segment(g_BHNC, m_BHNC, n_BHNCE))
-    # what precedes each block: the state, then the last prefix of every block before it; one past the end, the new state
+    # what precedes each block: the state, then all blocks before it; one past the end, the new state
     earlier = _pairwise(
         _Segment(
             F.pad(inside.g[..., -1], (1, 0)),
