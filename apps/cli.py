@@ -75,6 +75,6 @@ def _help() -> str:
             *lines,
             "",
             "`remem COMMAND --help` says more. Results go to stdout, progress to stderr.",
-            "Exit codes: 0 done, 1 failed, 2 wrong usage. REMEM_DEBUG=1 shows tracebacks, REMEM_DATA names the data folder.",
+            "Exit codes: 0 done, 1 failed, 2 wrong usage. REMEM_DEBUG=1 shows tracebacks.",
         ]
     )

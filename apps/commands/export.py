@@ -13,7 +13,9 @@ def main(argv: Sequence[str]) -> int:
         prog="remem export",
         description="Turn a checkpoint into a bundle: ONNX graphs, checked against torch, and a manifest.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="DIR/model.ckpt, as `remem battery fit --out DIR` leaves it")
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="DIR/model.ckpt, as `remem battery fit --out DIR` leaves it"
+    )
     parser.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="folder to write")
     options = parser.parse_args(argv)
 

@@ -1,0 +1,49 @@
+"""`remem bench NAME`: every published figure comes from one of these."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+BENCHES: dict[str, tuple[str, str, str]] = {
+    "battery-table": (
+        "..battery.bench",
+        "battery_table",
+        "early prediction: regressors of the field and ours on the Severson cells",
+    ),
+}
+"""Name -> module, its function `(*, seeds: int, root: str | None) -> list of rows`, and a line for the help."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one benchmark and print its rows."""
+    width = max(map(len, BENCHES))
+    parser = argparse.ArgumentParser(
+        prog="remem bench",
+        description="Print a published table.",
+        epilog="\n".join(f"  {name:<{width}}  {text}" for name, (_, _, text) in BENCHES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=BENCHES, help=", ".join(BENCHES))
+    parser.add_argument("--seeds", type=int, default=5, help="random seeds per model (default: 5)")
+    parser.add_argument(
+        "--data.root", dest="root", metavar="DIR", help="folder of the real data (default: REMEM_DATA)"
+    )
+    parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    options = parser.parse_args(argv)
+    if options.seeds < 1:
+        parser.error("--seeds must be at least 1")
+
+    module, function, _ = BENCHES[options.name]
+    print(f"{options.name}: {options.seeds} seeds", file=sys.stderr)
+    rows = getattr(import_module(module, __package__), function)(seeds=options.seeds, root=options.root)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    from ..report import text_table  # noqa: PLC0415  (a template engine that --json does not need)
+
+    print(text_table(rows))
+    return 0

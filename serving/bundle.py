@@ -1,0 +1,215 @@
+"""A bundle: a folder `{window.onnx, step.onnx | model.onnx, manifest.json}`, everything that production needs.
+
+Nothing in it is trusted before it is checked: the manifest against its schema, every file against its sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from .session import Device, open_session
+
+SCHEMA_VERSION = 1
+
+GRAPHS: dict[str, tuple[str, ...]] = {
+    "early_tabular": ("model.onnx",),
+    "early_sequence": ("window.onnx",),
+    "online_sequence": ("window.onnx", "step.onnx"),
+}
+"""Kinds of input, and the graphs that a bundle of that kind must hold."""
+
+TASKS = {"early": ("early_tabular", "early_sequence"), "online": ("online_sequence",)}
+OUTPUTS = {"early": ["cycle_life", "lo", "hi"], "online": ["rul", "lo", "hi"]}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened and checked bundle folder.
+
+    path: the folder. manifest: the parsed manifest.json, see `open_bundle` for what is guaranteed.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """How a table becomes the graph's input: one of `GRAPHS`."""
+        return str(self.manifest["input"]["kind"])
+
+    @property
+    def task(self) -> str:
+        """ "early" (one forecast a cell) or "online" (one after every cycle)."""
+        return str(self.manifest["task"])
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Feature names in the order of the last axis of the graph's input."""
+        return tuple(self.manifest["input"]["features"])
+
+    @property
+    def digest(self) -> str:
+        """A name for exactly these graphs: states saved under one digest must not be fed to another."""
+        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
+
+    def session(self, name: str, *, device: Device = "auto", threads: int = 0) -> ort.InferenceSession:
+        """An onnxruntime session over one of the bundle's graphs, e.g. "window.onnx".
+
+        Raises:
+            ValueError: where the bundle has no such graph.
+        """
+        if name not in self.manifest["files"]:
+            raise ValueError(
+                f"{self.path}: this bundle has no {name}, only {', '.join(sorted(self.manifest['files']))}; "
+                f"its task is '{self.task}' and its input '{self.kind}'"
+            )
+        return open_session(self.path / name, device=device, threads=threads)
+
+
+def open_bundle(path: str | Path | Bundle) -> Bundle:
+    """Open a bundle folder and check all of it.
+
+    Guaranteed afterwards: every key of the schema is there in its type, task, kind and outputs fit together, every
+    file named in the manifest is there with the sha256 that it had at export, and so are the graphs the kind needs.
+
+    Raises:
+        ValueError: where anything is missing, of another schema version, or was changed after the export.
+    """
+    if isinstance(path, Bundle):
+        return path
+    folder = Path(path)
+    file = folder / "manifest.json"
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such bundle folder; `remem export CKPT -o {folder.name}` makes one")
+    if not file.is_file():
+        raise ValueError(
+            f"{folder}: holds no manifest.json, so it is no bundle; `remem export CKPT -o BUNDLE` makes one"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: not valid JSON ({error}); export the bundle again") from error
+    _check_manifest(manifest, file)
+    _check_files(manifest, folder)
+    return Bundle(folder, manifest)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _optional_number(value: object) -> bool:
+    return value is None or _number(value)
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+_TOP: dict[str, tuple[Callable[[object], bool], str]] = {
+    "remem": (_text, "a version"),
+    "app": (_text, "text"),
+    "task": (_text, "text"),
+    "input": (_mapping, "an object"),
+    "output": (_names, "a list of names"),
+    "confidence": (_number, "a number"),
+    "state": (lambda value: isinstance(value, list), "a list"),
+    "state_bytes": (_number, "a number"),
+    "files": (_mapping, "an object of file names and sha256"),
+    "training": (_mapping, "an object"),
+    "baselines": (_mapping, "an object"),
+}
+_INPUT: dict[str, tuple[Callable[[object], bool], str]] = {
+    "kind": (_text, f"one of {', '.join(GRAPHS)}"),
+    "features": (_names, "a list of names"),
+    "units": (_mapping, "an object"),
+    "max_cycle": (_optional_number, "a number or null"),
+    "nominal_capacity_ah": (_optional_number, "a number or null"),
+    "eol_fraction": (_optional_number, "a number or null"),
+}
+
+
+def _check_manifest(manifest: object, file: Path) -> None:
+    if not isinstance(manifest, dict):
+        raise ValueError(
+            f"{file}: got a JSON {type(manifest).__name__}, wanted an object; export the bundle again"
+        )
+    written = manifest.get("schema_version")
+    if written != SCHEMA_VERSION:
+        raise ValueError(
+            f"{file}: schema_version is {written!r}, this version of remem reads {SCHEMA_VERSION}; export the bundle "
+            "again with this version, or run the version that wrote it"
+        )
+    _check_keys(manifest, _TOP, file, "")
+    _check_keys(manifest["input"], _INPUT, file, "input.")
+    if manifest["app"] != "battery":
+        raise ValueError(f"{file}: app is '{manifest['app']}'; this version of remem serves 'battery'")
+    task, kind = manifest["task"], manifest["input"]["kind"]
+    if task not in TASKS or kind not in TASKS[task]:
+        raise ValueError(
+            f"{file}: task '{task}' with input.kind '{kind}'; wanted early with one of {TASKS['early']} or online with "
+            f"one of {TASKS['online']}; export the bundle again"
+        )
+    if manifest["output"] != OUTPUTS[task]:
+        raise ValueError(
+            f"{file}: output is {manifest['output']}; a bundle of task '{task}' gives {OUTPUTS[task]}"
+        )
+
+
+def _check_keys(
+    table: Mapping[str, Any],
+    schema: Mapping[str, tuple[Callable[[object], bool], str]],
+    file: Path,
+    prefix: str,
+) -> None:
+    for key, (fits, wanted) in schema.items():
+        if key not in table:
+            raise ValueError(
+                f"{file}: key {prefix}{key} is missing; wanted {wanted}; export the bundle again"
+            )
+        if not fits(table[key]):
+            raise ValueError(
+                f"{file}: {prefix}{key} is {table[key]!r}; wanted {wanted}; export the bundle again"
+            )
+
+
+def _check_files(manifest: Mapping[str, Any], folder: Path) -> None:
+    files = manifest["files"]
+    absent = [name for name in GRAPHS[manifest["input"]["kind"]] if name not in files]
+    if absent:
+        raise ValueError(
+            f"{folder}: input.kind '{manifest['input']['kind']}' needs {', '.join(absent)}, which the manifest "
+            "does not list; export the bundle again"
+        )
+    for name, digest in files.items():
+        path = folder / name
+        if path.name != name:
+            raise ValueError(
+                f"{folder}: the manifest names the file {name!r}; wanted plain names inside the folder"
+            )
+        if not path.is_file():
+            raise ValueError(
+                f"{folder}: {name} is missing; copy the whole folder, or export the bundle again"
+            )
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            raise ValueError(
+                f"{path}: sha256 is {found[:12]}..., the manifest says {str(digest)[:12]}...; the file was changed "
+                "after the export or is damaged: copy or export the bundle again"
+            )
