@@ -1,0 +1,1 @@
+"""Lightning modules, estimators and commands of the three applications. Imports core and data."""

@@ -1,0 +1,94 @@
+"""The one training step of every app, and the door from a checkpoint to a bundle.
+
+A task module owns its model, its loss and its metrics; Lightning owns the loop; a bundle is what production gets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+
+_RECORD = "remem"  # key of the training record inside a checkpoint
+
+
+class TaskModule(LightningModule):
+    """Base of the apps' Lightning modules: subclasses give `loss`, `metrics` and `write_bundle`.
+
+    `record` holds plain numbers and strings that the bundle's manifest needs and the weights do not hold (data,
+    split, seeds, metrics, simple baselines). It travels inside the checkpoint, so a bundle can be made from it later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record: dict[str, Any] = {}
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Scalar training loss of one batch."""
+
+    @abstractmethod
+    def metrics(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar validation figures of one batch."""
+
+    @abstractmethod
+    def write_bundle(self, folder: Path) -> None:
+        """Export graphs and manifest into `folder`; parity with torch is checked before a file appears."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["x"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_metrics(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_metrics(batch, "test")
+
+    def _log_metrics(self, batch: Batch, stage: str) -> None:
+        figures = {f"{stage}_{name}": value for name, value in self.metrics(batch).items()}
+        self.log_dict(figures, prog_bar=True, batch_size=len(batch["x"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_RECORD] = self.record
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.record = checkpoint.get(_RECORD, {})
+
+
+def load_checkpoint(path: str | Path) -> TaskModule:
+    """Open a checkpoint written by `remem ... fit`; only plain data is read, nothing is unpickled.
+
+    Raises:
+        ValueError: where the file is missing, is no checkpoint, or was not written by a `fit` command.
+    """
+    target = Path(path)
+    if not target.is_file():
+        raise ValueError(f"{target}: no such checkpoint; `remem battery fit --out DIR` writes DIR/model.ckpt")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = TaskModule.load_from_checkpoint(str(target), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{target}: not a checkpoint of a `fit` command ({error})") from error
+    return module.eval()
+
+
+def export_checkpoint(checkpoint: str | Path, out: str | Path) -> Path:
+    """Turn a checkpoint into a bundle folder and return it.
+
+    Raises:
+        ValueError: as `load_checkpoint`; or where a graph does not reproduce torch's numbers.
+    """
+    folder = Path(out)
+    with torch.no_grad():
+        load_checkpoint(checkpoint).write_bundle(folder)
+    return folder
