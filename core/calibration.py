@@ -16,8 +16,8 @@ _LOWEST = -1e30
 class ConformalInterval(nn.Module):
     """A point prediction in log space to (point, lo, hi) in the units of the target.
 
-    lo and hi are the point times fitted factors: finite-sample quantiles of out-of-fold errors in log space, each
-    tail with half of 1 - confidence. With `num_bins` > 1 each bin of the prediction has its own factors.
+    lo and hi are the point times fitted factors: finite-sample quantiles of out-of-fold errors in log space,
+    each tail with half of 1 - confidence. With `num_bins` > 1 each bin of the prediction has its own factors.
 
     Args:
         confidence: wanted coverage, between 0 and 1.

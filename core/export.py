@@ -1,13 +1,15 @@
 """ONNX graphs of a model, checked against the model before anything is written.
 
 Three graphs, all with a free batch axis:
-- window: `x` (batch, time, F), `mask` (batch, time) -> `y` (batch, time, O) and the state after it, `state.<name>`
+- window: `x` (batch, time, F), `mask` (batch, time) -> `y` (batch, time, O) and the state after it,
+  `state.<name>`
 - step: `x` (batch, F), `state.<name>` -> `y` (batch, O) and `next.<name>`
 - tabular: `x` (batch, F) -> `y` (batch, O)
 
-An exporter can freeze a length and say nothing. So every graph is run in onnxruntime at shapes that were never traced,
-one longer than twice the example and one with inputs large enough to spread the scores, and compared with the model. A
-graph that differs is refused, and no file is left. The same model gives the same bytes on every machine.
+An exporter can freeze a length and say nothing. So every graph is run in onnxruntime at shapes that were
+never traced, one longer than twice the example and one with inputs large enough to spread the scores, and
+compared with the model. A graph that differs is refused, and no file is left. The same model gives the same
+bytes on every machine.
 
 Shape legend: B batch, T time, F features, O outputs.
 """
@@ -150,8 +152,9 @@ def export_tabular(
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write `manifest.json` beside the graphs of a bundle and return it.
 
-    Added to `manifest`: `remem` and `opset` versions, `versions` of the exporting libraries, `state` (name, shape of one
-    row, dtype of every state tensor of step.onnx), `state_bytes` of one row, and `files` (name to sha256).
+    Added to `manifest`: `remem` and `opset` versions, `versions` of the exporting libraries, `state` (name,
+    shape of one row, dtype of every state tensor of step.onnx), `state_bytes` of one row, and `files` (name
+    to sha256).
 
     Raises:
         ExportError: where the folder holds no ONNX file.

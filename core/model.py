@@ -34,8 +34,8 @@ class SequenceModel(nn.Module):
         num_layers: number of blocks; 0 leaves a network without memory behind the running features.
         ff_mult: hidden width of the feed-forward parts, in units of `d_model`.
         dropout: probability, in every block and on the embedding.
-        features: running features, a sequence layer from F to its `out_features` columns, before `preprocess`. It
-            sees missing values as NaN.
+        features: running features, a sequence layer from F to its `out_features` columns, before
+            `preprocess`; it sees missing values as NaN.
         preprocess: module on (..., columns) with `in_features`, `out_features` and `fit`, as `Standardize`.
         calibration: module on the head's output (..., O), as `ConformalInterval`; usually set after training:
             `model.calibration = ...`.
@@ -44,8 +44,9 @@ class SequenceModel(nn.Module):
         ValueError: where the widths of `features` and `preprocess` do not meet.
     """
 
-    features: Any
+    features: Any  # modules, each with the methods told above
     preprocess: Any
+    blocks: Any
     calibration: Any
 
     def __init__(
@@ -65,13 +66,13 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.num_features, self.num_outputs = num_features, num_outputs
         self.features, self.preprocess, self.calibration = features, preprocess, calibration
-        columns = num_features if features is None else int(features.out_features)
+        columns = num_features if features is None else self.features.out_features
         if preprocess is not None and preprocess.in_features != columns:
             raise ValueError(
                 f"SequenceModel: preprocess takes {preprocess.in_features} columns, but gets {columns} "
                 f"from the {'input' if features is None else 'running features'}; make them agree"
             )
-        embedded = columns if preprocess is None else int(preprocess.out_features)
+        embedded = columns if preprocess is None else self.preprocess.out_features
         self.embed = nn.Sequential(nn.Linear(embedded, d_model), nn.Dropout(dropout))
         self.blocks = nn.ModuleList(
             Block(layer(d_model), d_model, ff_mult=ff_mult, dropout=dropout) for _ in range(num_layers)

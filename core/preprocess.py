@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class Standardize(nn.Module):
     """(x - mean) / std of each column, with missing values (NaN, infinities) at 0 and a flag column for each.
 
-    Output: (..., 2 F) values then flags, or (..., F) without flags. A flag is 1 where the value is missing; columns
-    never missing in `fit` keep their flag at 0, since the network has not learned what it would mean.
+    Output: (..., 2 F) values then flags, or (..., F) without flags. A flag is 1 where the value is missing;
+    columns never missing in `fit` keep their flag at 0, since the network has not learned what it would mean.
 
     Args:
         names: the F column names, in order.

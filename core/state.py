@@ -1,8 +1,9 @@
 """The protocol every layer obeys, and the tree functions that handle its state.
 
 A layer is trained on whole sequences with `forward` and run for ever with `step`; both give the same numbers,
-because everything a layer remembers lives in an explicit state. A state is a `NamedTuple` of tensors, or a tuple of
-such states: rows of a batch along axis 0 of every tensor, sizes that do not depend on how much has been seen.
+because everything a layer remembers lives in an explicit state. A state is a `NamedTuple` of tensors, or a
+tuple of such states: rows of a batch along axis 0 of every tensor, sizes that do not depend on how much has
+been seen.
 
 Shape legend: B batch, T time, D model width.
 """

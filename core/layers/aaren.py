@@ -1,8 +1,8 @@
 """Aaren: attention as an RNN. Softmax attention of one learned query over every prefix, in constant memory.
 
-The query is a parameter and not a function of the input, so one running softmax per head sums up the whole past in
-d_model + 2 num_heads floats, however long the sequence. It tells what the past held, weighted by learned
-importance; it cannot look up a past item by content.
+The query is a parameter and not a function of the input, so one running softmax per head sums up the whole
+past in d_model + 2 num_heads floats, however long the sequence. It tells what the past held, weighted by
+learned importance; it cannot look up a past item by content.
 
 Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956). The paper projects the learned query by a
 learned matrix; the product is one vector, learned here directly. The recency decay is ours.

@@ -75,7 +75,8 @@ class CausalAttention(nn.Module):
 
         age_BTS = step_BT[:, :, None] - step_BS[:, None, :]
         allowed_BTS = real_BS[:, None, :] & (age_BTS >= 0) & (age_BTS < self.window)
-        bias_B1TS = torch.zeros_like(age_BTS, dtype=q_BHTK.dtype).masked_fill(~allowed_BTS, NOTHING)[:, None]
+        lowest = max(NOTHING, torch.finfo(q_BHTK.dtype).min)  # not -inf: a row that sees nothing stays finite
+        bias_B1TS = torch.zeros_like(age_BTS, dtype=q_BHTK.dtype).masked_fill(~allowed_BTS, lowest)[:, None]
         k_BHSK = torch.cat([state.k.to(k_BHTK.dtype), k_BHTK], 2)
         v_BHSK = torch.cat([state.v.to(v_BHTK.dtype), v_BHTK], 2)
         o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_B1TS)

@@ -1,7 +1,7 @@
 """LSTM with additive attention over its own outputs: the classic pair, in constant memory.
 
-Bahdanau's score with the query left out, a . tanh(W h_t), does not change as the sequence grows, so the attention
-over all outputs so far is a running softmax. The layer returns a projection of (h_t, context_t).
+Bahdanau's score with the query left out, a . tanh(W h_t), does not change as the sequence grows, so the
+attention over all outputs so far is a running softmax. The layer returns a projection of (h_t, context_t).
 
 Source: Hochreiter & Schmidhuber 1997 (LSTM); Bahdanau et al. 2015 (additive score, arXiv 1409.0473).
 Shape legend: B batch, T time, D model width, H heads, K width of a head, G = 4 D gates, E = D + 1.
@@ -84,7 +84,7 @@ class LSTMAttention(nn.Module):
     def step(
         self, x_BD: Tensor, state: LSTMAttentionState, *, mask_B: Tensor | None = None
     ) -> tuple[Tensor, LSTMAttentionState]:
-        weight_GD, recurrent_GD, bias_G, recurrent_bias_G = self.lstm.all_weights[0]
+        weight_GD, recurrent_GD, bias_G, recurrent_bias_G = self._weights(state.h.dtype)
         with torch.autocast(x_BD.device.type, enabled=False):
             gates_BG = F.linear(x_BD.to(state.h.dtype), weight_GD, bias_G)
             gates_BG = gates_BG + F.linear(state.h, recurrent_GD, recurrent_bias_G)
@@ -101,37 +101,43 @@ class LSTMAttention(nn.Module):
         self, x_BTD: Tensor, state: LSTMAttentionState, mask_BT: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs of the LSTM at every step, and h, c after the last real one."""
-        x_BTD, weight_GD = x_BTD.to(state.h.dtype), self.lstm.all_weights[0][0]
+        x_BTD = x_BTD.to(state.h.dtype)
+        weight_GD, *others = self._weights(x_BTD.dtype)
         if x_BTD.shape[1] == 0:
             return x_BTD, state.h, state.c
         if mask_BT is None:
-            return self._lstm(x_BTD, state, weight_GD)
-        # Real steps move to the left, the others behind them. A flag appended to the input closes the gates of
-        # the latter, which keeps c; h is read off at the last real step.
+            return self._lstm(x_BTD, state, [weight_GD, *others])
+        # Real steps move to the left, the others behind them. A flag appended to the input closes the gates
+        # of the latter, which keeps c; h is read off at the last real step.
         place_BTD = _left_places(mask_BT)[..., None].expand_as(x_BTD)
         left_BTD = torch.zeros_like(x_BTD).scatter(1, place_BTD, x_BTD)
         count_B1 = mask_BT.sum(1, keepdim=True)
         idle_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) >= count_B1
         flagged_BTE = torch.cat([left_BTD, idle_BT[..., None].to(x_BTD.dtype)], -1)
-        weight_GE = torch.cat([weight_GD, self.closed_G[:, None]], 1)
-        h_BTD, _, c_BD = self._lstm(flagged_BTE, state, weight_GE)
+        weight_GE = torch.cat([weight_GD, self.closed_G[:, None].to(x_BTD.dtype)], 1)
+        h_BTD, _, c_BD = self._lstm(flagged_BTE, state, [weight_GE, *others])
         last_B1D = (count_B1 - 1).clamp(min=0)[..., None].expand(-1, 1, self.d_model)
         h_BD = torch.where(count_B1 > 0, h_BTD.gather(1, last_B1D)[:, 0], state.h)
         return h_BTD.gather(1, place_BTD), h_BD, c_BD
 
     def _lstm(
-        self, x_BTE: Tensor, state: LSTMAttentionState, weight_GE: Tensor
+        self, x_BTE: Tensor, state: LSTMAttentionState, weights: list[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """nn.LSTM's own kernel on these input weights."""
-        weights = [weight_GE, *self.lstm.all_weights[0][1:]]
+        """nn.LSTM's own kernel, on these weights."""
         start = [state.h[None], state.c[None]]
         with torch.autocast(x_BTE.device.type, enabled=False):
             # has biases, one layer, no dropout, training, one direction, batch first
             h_BTD, h_1BD, c_1BD = torch.lstm(x_BTE, start, weights, True, 1, 0.0, self.training, False, True)
         return h_BTD, h_1BD[0], c_1BD[0]
 
+    def _weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """Of input (G, D) and recurrence (G, D), then their biases (G,), in the type of the state."""
+        return [weight.to(dtype) for weight in self.lstm.all_weights[0]]
+
     def _scores_and_values(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        return self.score(torch.tanh(self.hidden(h))), h.unflatten(-1, (self.num_heads, -1))
+        """(..., D) to scores (..., H) and values (..., H, K), the latter in the type of the state."""
+        s = self.score(torch.tanh(self.hidden(h.to(self.hidden.weight.dtype))))
+        return s, h.unflatten(-1, (self.num_heads, -1))
 
     def _output(self, h: Tensor, context: Tensor, dtype: torch.dtype) -> Tensor:
         return self.out(torch.cat([h, context], -1).to(dtype))

@@ -2,19 +2,19 @@
 
     o_t = sum_{i<=t} e^{s_i - g_{i+1} - ... - g_t} v_i  /  the same sum without v_i            (g: decay, 0 if none)
 
-The state is (m, u, w): the largest exponent so far, and the denominator and numerator divided by e^m, so nothing
-overflows whatever the scores. Two segments a, b merge associatively,
+The state is (m, u, w): the largest exponent so far, and the denominator and numerator divided by e^m, so
+nothing overflows whatever the scores. Two segments a, b merge associatively,
 
     m = max(m_a - g_b, m_b),   u = u_a e^{m_a - g_b - m} + u_b e^{m_b - m},   w likewise,   g = g_a + g_b,
 
-a single step is the segment (s, 1, v), and "nothing seen" is (-1e30, 0, 0): never -inf, whose differences are NaN.
-m is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever it is
-chosen, and gradients of every order stay exact.
+a single step is the segment (s, 1, v), and "nothing seen" is (-1e30, 0, 0): never -inf, whose differences are
+NaN. m is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever
+it is chosen, and gradients of every order stay exact.
 
-Four forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)), `blocked`
-(two levels, no loop over time: the one that torch.export may trace), and `softmax_step`. All compute in float32
-(float64 for float64), under autocast too. With s = 0 and g = gap / tau this is a bias-corrected moving average over
-irregular times.
+Four forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)),
+`blocked` (two levels, no loop over time: the one that torch.export may trace), and `softmax_step`. All compute
+in float32 (float64 for float64), under autocast too. With s = 0 and g = gap / tau this is a bias-corrected
+moving average over irregular times.
 
 Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956); decay is ours.
 Shape legend: B batch, H heads, T time, D value width; N blocks of C steps; E = D + 1, numerator and denominator.
@@ -136,7 +136,7 @@ def _leaves(s: Tensor, v: Tensor, decay: Tensor | None, mask: Tensor | None) -> 
 def _merge(a: _Segment, b: _Segment) -> _Segment:
     """The segment of a followed by b."""
     m = torch.maximum(a.m - b.g, b.m).detach()
-    # (a.m - m) first: exact when the two are close, so the rounding of m after each small decay is made up for
+    # (a.m - m) first: exact when the two are close, so what m lost to rounding goes into n
     n = a.n * torch.exp((a.m - m) - b.g)[..., None] + b.n * torch.exp(b.m - m)[..., None]
     return _Segment(a.g + b.g, m, n)
 
