@@ -1,0 +1,62 @@
+"""`remem stream BUNDLE`: JSON lines in, JSON lines out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ...serving.stream import StreamSession
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answer every line of stdin with one line on stdout; exit 1 where any line could not be used."""
+    parser = argparse.ArgumentParser(
+        prog="remem stream",
+        description="Remaining life after every cycle. Each line of stdin is one JSON object: `cell_id`, `cycle` and "
+        "the features of that cycle. Each is answered by one line: the forecast, or {\"error\": ...} where it could not "
+        "be used. Memory per cell is constant.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of an online bundle")
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="go on from FILE, and keep all states there at the end or when interrupted"
+    )
+    options = parser.parse_args(argv)
+
+    session = StreamSession(options.bundle, options.state)
+    print(f"ready: {len(session)} cells known, {session.state_bytes} bytes each", file=sys.stderr)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    refused = 0
+    try:
+        for number, line in enumerate(sys.stdin, 1):
+            if line.strip():
+                answer = _answer(session, line, number)
+                refused += "error" in answer
+                print(json.dumps(answer), flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if options.state:
+            session.save(options.state)
+            print(f"kept {len(session)} cells in {options.state}", file=sys.stderr)
+    if refused:
+        print(f"{refused} lines could not be used", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _answer(session: StreamSession, line: str, number: int) -> dict[str, Any]:
+    try:
+        observation = json.loads(line)
+        if not isinstance(observation, dict) or "cell_id" not in observation:
+            raise ValueError('wanted an object with "cell_id", "cycle" and the features of the cycle')
+        return session.update(observation["cell_id"], observation)
+    except ValueError as error:  # json's own error is one too
+        return {"error": str(error), "line": number}
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,170 @@
+"""One observation at a time, for ever, in constant memory: a fixed-size state for each cell, which survives restarts.
+
+Shape legend: N cells, F features.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .bundle import Bundle, open_bundle
+from .session import Device
+
+
+class _Memory(NamedTuple):
+    cycle: int
+    state: tuple[np.ndarray, ...]
+
+
+class StreamSession:
+    """Remaining life after every cycle, for any number of cells, each with its own state.
+
+    Args:
+        bundle: an online bundle folder, or an opened `Bundle`.
+        state: file of an earlier `save` to go on from; a file that is not there yet means a fresh start.
+        device: as in `Predictor`; single steps are fastest on the CPU.
+
+    Raises:
+        ValueError: where the bundle is broken or not an online one, or the state belongs to another bundle.
+    """
+
+    def __init__(
+        self, bundle: str | Path | Bundle, state: str | Path | None = None, *, device: Device = "cpu"
+    ) -> None:
+        self.bundle = open_bundle(bundle)
+        if self.bundle.task != "online":
+            raise ValueError(
+                f"{self.bundle.path}: task is '{self.bundle.task}', one forecast a cell; a stream needs an online bundle "
+                "(`remem battery fit --data.task online`)"
+            )
+        self._step = self.bundle.session("step.onnx", device=device, threads=1)
+        self._names = [port.name for port in self._step.get_inputs() if port.name.startswith("state.")]
+        self._outputs = ["y", *(name.replace("state.", "next.", 1) for name in self._names)]
+        self._fresh = self._initial_state(device)
+        self._cells: dict[str, _Memory] = {}
+        if state is not None and Path(state).exists():
+            self.load(state)
+
+    def __len__(self) -> int:
+        """Number of cells that were seen."""
+        return len(self._cells)
+
+    def __contains__(self, id: object) -> bool:  # noqa: A002
+        return str(id) in self._cells
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that one cell costs, after one cycle as after a million."""
+        return sum(part.nbytes for part in self._fresh)
+
+    def update(self, id: str | int, observation: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002
+        """Take one cycle of one cell and forecast from all that the cell has shown so far.
+
+        Args:
+            id: the cell; one not seen before starts fresh.
+            observation: `cycle` (whole number, beyond the cell's last one; gaps are allowed) and the columns of a
+                cycles table. A feature that is absent or null is missing, which the model knows about.
+
+        Returns:
+            `cell_id, cycle, rul, rul_lo, rul_hi, cycle_life, flags` (a list), ready for JSON.
+
+        Raises:
+            ValueError: where the observation names no usable cycle or nothing that the model knows; the cell's state
+                stays as it was.
+        """
+        cell = str(id)
+        memory = self._cells.get(cell)
+        cycle = _cycle(cell, observation, memory)
+        x_F, flags = self._features(cell, observation)
+        if memory is not None and cycle > memory.cycle + 1:
+            flags.append("cycle_gap")
+        fed = dict(zip(self._names, self._fresh if memory is None else memory.state, strict=True))
+        y, *state = self._step.run(self._outputs, {"x": x_F[None]} | fed)
+        self._cells[cell] = _Memory(cycle, tuple(state))
+        rul, lo, hi = np.maximum(y[0].astype(np.float64), 0.0).tolist()
+        return {
+            "cell_id": cell,
+            "cycle": cycle,
+            "rul": rul,
+            "rul_lo": lo,
+            "rul_hi": hi,
+            "cycle_life": cycle + rul,
+            "flags": sorted(set(flags)),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write all states into one npz file, all or nothing: an interrupted write leaves the old file."""
+        memories = list(self._cells.values())
+        arrays = {
+            name: np.concatenate([part, *(memory.state[i] for memory in memories)])[1:]
+            for i, (name, part) in enumerate(zip(self._names, self._fresh, strict=True))
+        }
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(
+                    file,
+                    bundle=np.array(self.bundle.digest),
+                    ids=np.array(list(self._cells), dtype=np.str_),
+                    cycle=np.array([memory.cycle for memory in memories], dtype=np.int64),
+                    **arrays,
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a saved file; states of this session are forgotten.
+
+        Raises:
+            ValueError: where the file is damaged, or was saved with another bundle.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                saved = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path}: not a state file ({error}); wanted one that `StreamSession.save` wrote; remove it to start fresh"
+            ) from error
+        if str(saved.get("bundle")) != self.bundle.digest:
+            raise ValueError(
+                f"{path}: saved with bundle {saved.get('bundle')}, this one is {self.bundle.digest} ({self.bundle.path}); "
+                "states do not carry over between models: use that bundle, or another file to start fresh"
+            )
+        self._cells = {
+            str(cell): _Memory(int(cycle), tuple(saved[name][row : row + 1] for name in self._names))
+            for row, (cell, cycle) in enumerate(zip(saved["ids"], saved["cycle"], strict=True))
+        }
+
+    def _features(self, cell: str, observation: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+        raise NotImplementedError
+
+    def _initial_state(self, device: Device) -> tuple[np.ndarray, ...]:
+        """What the state is before anything was seen: a masked step leaves it as it was, so the window graph tells."""
+        window = self.bundle.session("window.onnx", device=device, threads=1)
+        nothing = {"x": np.zeros((1, 1, len(self.bundle.features)), np.float32), "mask": np.zeros((1, 1), bool)}
+        return tuple(window.run(self._names, nothing))
+
+
+def _cycle(cell: str, observation: Mapping[str, Any], memory: _Memory | None) -> int:
+    given = observation.get("cycle")
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or given != int(given):
+        raise ValueError(f"cell {cell}: cycle is {given!r}; every observation needs `cycle`, a whole number")
+    if memory is not None and given <= memory.cycle:
+        raise ValueError(
+            f"cell {cell}: cycle {int(given)} after cycle {memory.cycle}; observations must move forward: drop it, or "
+            "give a new cell its own id"
+        )
+    return int(given)
