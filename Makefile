@@ -31,7 +31,7 @@ lint: $(STAMP)  ## ruff, mypy and the import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p $(BUILD)/types && ln -sfn "$(CURDIR)" $(BUILD)/types/remem
-	cd $(BUILD)/types && "$(abspath $(BIN))/mypy" --config-file remem/pyproject.toml -p remem
+	cd $(BUILD)/types && "$(abspath $(BIN))/mypy" --config-file remem/pyproject.toml -p remem.core -p remem.data -p remem.apps -p remem.serving
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## docs/_build/html; a warning is an error

@@ -102,22 +102,20 @@ class StreamSession:
     def save(self, path: str | Path) -> None:
         """Write all states into one npz file, all or nothing: an interrupted write leaves the old file."""
         memories = list(self._cells.values())
-        arrays = {
+        contents: dict[str, Any] = {
             name: np.concatenate([part, *(memory.state[i] for memory in memories)])[1:]
             for i, (name, part) in enumerate(zip(self._names, self._fresh, strict=True))
+        } | {
+            "bundle": np.array(self.bundle.digest),
+            "ids": np.array(list(self._cells), dtype=np.str_),
+            "cycle": np.array([memory.cycle for memory in memories], dtype=np.int64),
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                np.savez(
-                    file,
-                    bundle=np.array(self.bundle.digest),
-                    ids=np.array(list(self._cells), dtype=np.str_),
-                    cycle=np.array([memory.cycle for memory in memories], dtype=np.int64),
-                    **arrays,
-                )
+                np.savez(file, **contents)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
