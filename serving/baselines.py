@@ -68,11 +68,31 @@ def _fade_line(bundle: Bundle, name: str, spec: Mapping[str, Any], cycles: pl.Da
     end = given["nominal_capacity_ah"] * given["eol_fraction"]
     parts = []
     for cell in cycles.partition_by("cell_id", maintain_order=True):
-        cycle, capacity = (cell[c].cast(pl.Float64).to_numpy() for c in ("cycle", "capacity_ah"))
-        for i in range(len(cycle)):
-            x, y = cycle[max(0, i + 1 - spec["window"]) : i + 1], capacity[max(0, i + 1 - spec["window"]) : i + 1]
-            x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-            slope = np.polyfit(x, y, 1)[0] if len(x) > 1 else 0.0
-            ends = (end - y.mean()) / slope + x.mean() if slope < 0 else spec["otherwise"]
-            parts.append(max(ends - cycle[i], 0.0))
-    return np.array(parts)
+        cycle, capacity = (cell[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in ("cycle", "capacity_ah"))
+        at, slope, middle = _line(cycle, capacity, int(spec["window"]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.where(slope < 0, at + (end - middle) / slope, spec["otherwise"])
+        parts.append(np.maximum(ends - cycle, 0.0))
+    return np.concatenate(parts)
+
+
+def _line(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least-squares line through the last `window` known points at every row: mean x, slope, mean y.
+
+    A slope of 0 where fewer than two points are known.
+    """
+    known = np.isfinite(y)
+    x0, y0 = x.mean(), y[known].mean() if known.any() else 0.0  # sums of centred numbers keep their digits
+    u, v = np.where(known, x - x0, 0.0), np.where(known, y - y0, 0.0)
+
+    def last(values: np.ndarray) -> np.ndarray:
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        row = np.arange(1, len(values) + 1)
+        return total[row] - total[np.maximum(row - window, 0)]
+
+    n = np.maximum(last(known.astype(float)), 1.0)
+    mean_u, mean_v = last(u) / n, last(v) / n
+    spread = last(u * u) - n * mean_u**2
+    shared = last(u * v) - n * mean_u * mean_v
+    slope = np.divide(shared, spread, out=np.zeros_like(spread), where=spread > 1e-9)
+    return x0 + mean_u, slope, y0 + mean_v
