@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from .flags import Report
-from .integrate import samples_to_cycles
+from .integrate import SECONDS_PER_HOUR, samples_to_cycles
 from .schema import CHARGE_FEATURES, REQUIRED, Kind, curve_matrix, kind_of, near
 from .spikes import spikes
 
@@ -57,7 +57,9 @@ def check(
         )
     for name in REQUIRED[kind]:
         if name not in frame.columns:
-            raise ValueError(f"check: a {kind} table needs column {near(name, frame.columns)}; got {frame.columns}")
+            raise ValueError(
+                f"check: a {kind} table needs column {near(name, frame.columns)}; got {frame.columns}"
+            )
     if frame.height == 0:
         raise ValueError(f"check: the {kind} table has no rows")
     if nominal_ah is not None and nominal_ah <= 0:
@@ -74,7 +76,9 @@ def check(
     return Report.of(rows)
 
 
-def domain_of(frame: pl.DataFrame, columns: list[str], *, margin: float = 0.1) -> dict[str, tuple[float, float]]:
+def domain_of(
+    frame: pl.DataFrame, columns: list[str], *, margin: float = 0.1
+) -> dict[str, tuple[float, float]]:
     """The range of each column, widened by `margin` of itself on either side: `check(domain=...)` of new data."""
     out = {}
     for name in columns:
@@ -96,26 +100,34 @@ def _holes(frame: pl.DataFrame, kind: Kind) -> Iterator[Row]:
             matrix = curve_matrix(frame)
             for flag, bad in (("missing_value", np.isnan(matrix)), ("infinite_value", np.isinf(matrix))):
                 counts = bad.sum(axis=1)
-                for i in np.flatnonzero(counts):
+                for i in map(int, np.flatnonzero(counts)):
                     yield frame["cell_id"][i], frame["cycle"][i], flag, int(counts[i]), f"{name}: {counts[i]} values"
             continue
         numbers = column.cast(pl.Float64)
-        yield from _rows(frame, numbers.is_null() | numbers.is_nan().fill_null(False), "missing_value", f"{name}: no value")
+        yield from _rows(
+            frame, numbers.is_null() | numbers.is_nan().fill_null(False), "missing_value", f"{name}: no value"
+        )
         yield from _rows(frame, numbers.is_infinite().fill_null(False), "infinite_value", f"{name}: infinite")
 
 
 def _rows(frame: pl.DataFrame, bad: pl.Series | pl.Expr, flag: str, detail: str) -> Iterator[Row]:
     """One row per cell and cycle where `bad` holds."""
-    for cell, cycle, n in frame.filter(bad).group_by("cell_id", "cycle", maintain_order=True).len().iter_rows():
+    for cell, cycle, n in (
+        frame.filter(bad).group_by("cell_id", "cycle", maintain_order=True).len().iter_rows()
+    ):
         yield cell, cycle, flag, n, detail
 
 
 def _outside(frame: pl.DataFrame, name: str, bounds: tuple[float, float], of: str) -> Iterator[Row]:
     if name not in frame.columns:
-        raise ValueError(f"check: domain names column {near(name, frame.columns)}, which the table lacks; got {frame.columns}")
+        raise ValueError(
+            f"check: domain names column {near(name, frame.columns)}, which the table lacks; got {frame.columns}"
+        )
     low, high = bounds
-    bad = (pl.col(name) < low) | (pl.col(name) > high)
-    yield from _rows(frame, bad, "out_of_domain", f"{name} outside {low:.6g} to {high:.6g}, the range of {of}")
+    bad = pl.col(name).is_finite() & ((pl.col(name) < low) | (pl.col(name) > high))
+    yield from _rows(
+        frame, bad, "out_of_domain", f"{name} outside {low:.6g} to {high:.6g}, the range of {of}"
+    )
 
 
 def _counting(frame: pl.DataFrame) -> Iterator[Row]:
@@ -126,7 +138,9 @@ def _counting(frame: pl.DataFrame) -> Iterator[Row]:
             told = f"all {part.height} rows say cycle {numbers[0]}"
             yield str(cell), int(numbers[0]), "constant_cycle_count", part.height, told
             continue
-        for cycle, n in part.group_by("cycle", maintain_order=True).len().filter(pl.col("len") > 1).iter_rows():
+        for cycle, n in (
+            part.group_by("cycle", maintain_order=True).len().filter(pl.col("len") > 1).iter_rows()
+        ):
             yield str(cell), cycle, "duplicate_cycle", n, f"{n} rows say cycle {cycle}"
         yield from _gaps(str(cell), numbers)
 
@@ -138,7 +152,9 @@ def _gaps(cell: str, numbers: pl.Series) -> Iterator[Row]:
         yield cell, before, "cycle_gap", after - before - 1, f"cycles {before + 1} to {after - 1} are missing"
 
 
-def _fading(cell: str, cycle: np.ndarray, capacity: np.ndarray, nominal: float | None, eol: float) -> Iterator[Row]:
+def _fading(
+    cell: str, cycle: np.ndarray, capacity: np.ndarray, nominal: float | None, eol: float
+) -> Iterator[Row]:
     """Judged at the last cycle from a line through the last `FADE_WINDOW` cycles, so that one bad cycle has no say."""
     known = np.isfinite(capacity)
     cycle, capacity = cycle[known], capacity[known]
@@ -240,7 +256,9 @@ def _discharges(part: pl.DataFrame) -> int:
     sign = pl.col("current_a").sign().fill_null(0)
     runs = part.with_columns((sign != sign.shift(1)).fill_null(True).cum_sum().alias("_run"))
     moved = (
-        runs.with_columns((pl.col("current_a") * pl.col("test_time_s").diff().clip(lower_bound=0)).alias("_as"))
+        runs.with_columns(
+            (pl.col("current_a") * pl.col("test_time_s").diff().clip(lower_bound=0)).alias("_as")
+        )
         .group_by([*keys, "_run"])
         .agg(pl.col("_as").sum())["_as"]
         .to_numpy()
@@ -261,15 +279,15 @@ def _cycles(frame: pl.DataFrame, nominal: float | None, eol: float) -> Iterator[
         capacity = np.where(np.isinf(capacity), np.nan, capacity)
         cycle = ordered["cycle"].to_numpy()
         typical = float(np.nanmedian(capacity)) if np.isfinite(capacity).any() else 0.0
-        if typical < 0:
-            yield name, None, "sign_flipped", part.height, f"capacity_ah is {typical:.4g} in the median"
-        elif typical == 0:
-            yield name, None, "out_of_domain", part.height, "capacity_ah is 0 or missing in most cycles"
-        if abs(typical) > _too_large(nominal):
+        if typical <= 0:
+            flag = "sign_flipped" if typical < 0 else "out_of_domain"
+            yield name, None, flag, part.height, f"capacity_ah is {typical:.4g} in the median"
+            continue
+        if typical > _too_large(nominal):
             yield name, None, "capacity_in_mah", part.height, f"capacity_ah is {typical:.4g} in the median"
-        if {"cc_q_ah", "cc_time"} <= set(frame.columns) and typical > 0:
+        elif {"cc_q_ah", "cc_time"} <= set(frame.columns):
             seconds = part.select((pl.col("cc_time") / pl.col("cc_q_ah")).median()).item() or 0.0
-            if (hours := seconds * typical / 3600) > LONGEST_HALF_CYCLE_H:
+            if (hours := seconds * typical / SECONDS_PER_HOUR) > LONGEST_HALF_CYCLE_H:
                 yield name, None, "time_in_ms", part.height, f"at cc_time a full charge would take {hours:.0f} h"
         yield from _spike_rows(name, cycle, capacity[:, None])
         yield from _fading(name, cycle, capacity, nominal, eol)
@@ -285,14 +303,15 @@ def _curves(frame: pl.DataFrame, nominal: float | None, eol: float) -> Iterator[
         capacity = matrix[:, -1]
         typical = float(np.nanmedian(capacity)) if np.isfinite(capacity).any() else 0.0
         first = float(np.nanmedian(matrix[:, 0])) if np.isfinite(matrix[:, 0]).any() else 0.0
-        if typical < first:
+        if typical <= first:
+            flag = "sign_flipped" if typical < first else "out_of_domain"
             told = f"q_ah runs from {first:.4g} to {typical:.4g} Ah; wanted about 0 at 3.6 V and capacity at 2.0 V"
-            yield name, None, "sign_flipped", part.height, told
-        elif typical == 0:
-            yield name, None, "out_of_domain", part.height, "q_ah is 0 or missing at 2.0 V in most cycles"
-        if max(abs(typical), abs(first)) > _too_large(nominal):
+            yield name, None, flag, part.height, told
+            continue
+        if typical > _too_large(nominal):
             yield name, None, "capacity_in_mah", part.height, f"q_ah at 2.0 V is {typical:.4g} in the median"
         elif nominal is not None and typical > 2 * nominal:
-            yield name, None, "out_of_domain", part.height, f"{typical:.4g} Ah is over twice nominal, {nominal:.4g} Ah"
+            told = f"{typical:.4g} Ah is over twice nominal, {nominal:.4g} Ah"
+            yield name, None, "out_of_domain", part.height, told
         yield from _spike_rows(name, cycle, matrix)
         yield from _fading(name, cycle, capacity, nominal, eol)

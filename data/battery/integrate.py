@@ -76,22 +76,15 @@ def samples_to_curves(samples: pl.DataFrame) -> tuple[pl.DataFrame, Report]:
     curves: list[np.ndarray] = []
     wanted = ["cell_id", "cycle", "test_time_s", "voltage_v", "current_a"]
     for (cell, cycle), part in samples.select(wanted).group_by("cell_id", "cycle", maintain_order=True):
-        discharge = part.drop_nulls().filter(pl.col("current_a") < 0)
-        if discharge.height < 2:
-            rows.append(
-                (
-                    str(cell),
-                    int(str(cycle)),
-                    "incomplete_discharge",
-                    1,
-                    "no discharge current; cycle left out",
-                )
-            )
+        time, volts, amps = (part.drop_nulls()[c].to_numpy() for c in wanted[2:])
+        flow = np.clip(-amps, 0, None)
+        on = flow > 0
+        if on.sum() < 2:
+            rows.append((str(cell), int(str(cycle)), "incomplete_discharge", 1, "no discharge; cycle left out"))
             continue
-        time, volts, amps = (discharge[c].to_numpy() for c in wanted[2:])
-        step = np.clip(np.diff(time), 0, None) * -(amps[1:] + amps[:-1]) / 2 / SECONDS_PER_HOUR
-        charge = np.concatenate([[0.0], np.cumsum(step)])
-        falling = np.minimum.accumulate(volts)
+        step = np.clip(np.diff(time), 0, None) * (flow[1:] + flow[:-1]) / 2 / SECONDS_PER_HOUR
+        charge = np.concatenate([[0.0], np.cumsum(step)])[on]
+        falling = np.minimum.accumulate(volts[on])
         # np.interp wants rising voltages; of equal ones the last, i.e. the largest charge, must win
         curves.append(np.interp(VOLTAGE_GRID, falling[::-1], charge[::-1]))
         heads.append((str(cell), int(str(cycle))))

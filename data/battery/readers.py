@@ -18,7 +18,6 @@ from . import cyclers
 from .flags import Report
 from .integrate import samples_to_curves, samples_to_cycles
 from .schema import (
-    CHARGE_FEATURES,
     GRID_POINTS,
     VOLTAGE_GRID,
     Kind,
@@ -82,22 +81,25 @@ def read(
         return _read_grid_csv(_cell_files(path), lives, path.name)
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty (0 bytes); wanted a table; copy or export it again")
-    if cyclers.is_cycler_file(path):
-        frame, report = cyclers.read_cycler(path)
+    suffix = path.suffix.lower()
+    if suffix in cyclers.EXCEL:
+        frame = cyclers.read_excel(path)
+    elif suffix in cyclers.BINARY:
+        frame = cyclers.read_batterydf(path)
     elif _is_parquet(path):
-        frame, report = _scan_parquet(path), Report()
+        frame = _scan_parquet(path)
     elif _is_grid_csv(path):
         return _read_grid_csv([path], lives, path.parent.name)
     else:
-        frame, report = _scan_csv(path), Report()
+        frame = _scan_text(path)
     frame = _rename(frame, columns, path)
-    frame, found = _recognise(frame, path)
+    frame, report = _recognise(frame, path)
     frame, named = _name_rows(frame, path)
     kind = kind_of(frame.columns)
     if kind is None:  # _recognise has raised already
         raise ValueError(f"{path}: no known layout")
     frame, conformed, order = _conform_ordered(frame, kind, path.name)
-    return Reading(frame, kind, report + found + named + conformed, order)
+    return Reading(frame, kind, report + named + conformed, order)
 
 
 def _conform_ordered(frame: pl.DataFrame, kind: Kind, source: str) -> tuple[pl.DataFrame, Report, np.ndarray]:
@@ -213,23 +215,45 @@ def _scan_parquet(path: Path) -> pl.DataFrame:
         ) from error
 
 
-def _scan_csv(path: Path) -> pl.DataFrame:
-    with path.open("rb") as file:
-        head = file.read(65536)
-    if b"\x00" in head:
+def _scan_text(path: Path) -> pl.DataFrame:
+    """A csv, or a cycler's text export: its header may lie below a preamble and its fields be split by , ; or tab."""
+    raw = path.read_bytes()
+    if b"\x00" in raw[:65536]:
         raise ValueError(
-            f"{path}: neither parquet nor text (it starts with {head[:8]!r}); wanted parquet, csv or a cycler's export; convert it first"
+            f"{path}: neither parquet nor text (it starts with {raw[:8]!r}); wanted parquet, csv or a cycler's "
+            "export; convert it first"
         )
-    line = head.split(b"\n", 1)[0]
-    separator = max(",;\t", key=lambda s: line.count(s.encode()))
+    lines = raw[:65536].decode("utf-8-sig", "replace").splitlines()
+    found = next((i for i, line in enumerate(lines) if cyclers.is_header(_fields(line))), None)
+    if found is None and (lines[0].startswith(("~", "[", "EC-Lab", "BT-Lab")) or path.suffix.lower() == ".mpt"):
+        return cyclers.read_batterydf(path)
+    header = found or 0
+    separator = _separator(lines[header])
+    if separator == "\t":  # Maccor ends its rows with a tab that its header does not have
+        raw = re.sub(rb"\t+(\r?\n)", rb"\1", raw)
     try:
         return pl.read_csv(
-            path, separator=separator, infer_schema_length=None, null_values=["", "NA", "null"]
+            raw,
+            separator=separator,
+            skip_rows=header,
+            infer_schema_length=None,
+            null_values=["", "NA", "null", "None"],
+            encoding="utf8-lossy",
+            decimal_comma=separator != "," and bool(re.search(r"\d,\d", "".join(lines[header + 1 : header + 5]))),
         )
     except pl.exceptions.PolarsError as error:
         raise ValueError(
-            f"{path}: cannot be read as csv ({_first_line(error)}); wanted a header row and rows of the same number of fields; export it again"
+            f"{path}: cannot be read as csv ({_first_line(error)}); wanted a header row and rows of the same number "
+            "of fields; export it again"
         ) from error
+
+
+def _separator(line: str) -> str:
+    return max(",;\t", key=line.count)
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip().strip('"') for field in line.split(_separator(line))]
 
 
 def _first_line(error: Exception) -> str:
@@ -283,27 +307,6 @@ def _archive_cycles(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     frame = frame.rename(names, strict=False)
     told = "Discharge_Capacity (Ah) of BatteryArchive; give the timeseries file to have it integrated"
     return frame, Report.of([(None, None, "vendor_capacity", frame.height, told)])
-
-
-def _archive_samples(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
-    """BatteryArchive `*_timeseries.csv`. Its running capacities are dropped: they reset differently by source."""
-    if not {"Cycle_Index", "Voltage (V)", "Current (A)", "Test_Time (s)"} <= set(frame.columns):
-        return None
-    names = {
-        "Cycle_Index": "cycle",
-        "Voltage (V)": "voltage_v",
-        "Current (A)": "current_a",
-        "Test_Time (s)": "test_time_s",
-        "Cell_Temperature (C)": "temperature_c",
-        "Environment_Temperature (C)": "ambient_temp_c",
-    }
-    vendor = [c for c in frame.columns if c.endswith(("(Ah)", "(Wh)"))]
-    frame = frame.rename(names, strict=False).drop(vendor)
-    empty = pl.all_horizontal(pl.col("voltage_v", "current_a", "test_time_s").is_null())
-    kept = frame.filter(~empty)
-    dropped = frame.height - kept.height
-    rows = [(None, None, "empty_row", dropped, "rows without voltage, current and time")] if dropped else []
-    return kept, Report.of(rows)
 
 
 def _nasa_capacity(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
@@ -381,18 +384,21 @@ def _long_curves(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
 
 def _own(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     """Tables already in the words of `schema` (HUST, XJTU, Tongji per-cycle tables among them)."""
-    return (frame, Report()) if kind_of(frame.columns) else None
+    kind = kind_of(frame.columns)
+    if kind == "samples" and "cycle" not in frame.columns:
+        return None  # some cyclers write voltage_v and current_a too
+    return (frame, Report()) if kind else None
 
 
 _LAYOUTS: tuple[Layout, ...] = (
     _archive_cycles,
-    _archive_samples,
     _nasa_capacity,
     _nasa_discharge,
     _calce_cycles,
     _calce_curves,
     _long_curves,
     _own,
+    cyclers.cycler,
 )
 
 

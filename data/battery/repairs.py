@@ -54,7 +54,9 @@ def _flagged(frame: pl.DataFrame, flag: str) -> list[str]:
     return sorted(check(frame).table.filter(pl.col("flag") == flag)["cell_id"].drop_nulls().unique())
 
 
-def _scale(frame: pl.DataFrame, flag: str, columns: list[str], factor: float, told: str) -> tuple[pl.DataFrame, Report]:
+def _scale(
+    frame: pl.DataFrame, flag: str, columns: list[str], factor: float, told: str
+) -> tuple[pl.DataFrame, Report]:
     """Multiply `columns` by `factor` in the cells that earn `flag`."""
     cells = _flagged(frame, flag)
     if not cells:
@@ -62,7 +64,10 @@ def _scale(frame: pl.DataFrame, flag: str, columns: list[str], factor: float, to
     there = [c for c in columns if c in frame.columns]
     hit = pl.col("cell_id").is_in(cells)
     counts = frame.filter(hit).group_by("cell_id", maintain_order=True).len()
-    changed = [pl.when(hit).then(pl.col(c) * factor).otherwise(pl.col(c)).cast(frame[c].dtype).alias(c) for c in there]
+    changed = [
+        pl.when(hit).then(pl.col(c) * factor).otherwise(pl.col(c)).cast(frame[c].dtype).alias(c)
+        for c in there
+    ]
     if "q_ah" in there:
         raise ValueError("repair: curves are scaled by repair_capacity_unit")
     rows = [(cell, None, "repaired", n, f"{', '.join(there)} {told}") for cell, n in counts.iter_rows()]
@@ -110,7 +115,9 @@ def repair_time_order(samples: pl.DataFrame) -> tuple[pl.DataFrame, Report]:
     rows = []
     for flag, told in (("non_monotone_time", "sorted by time"), ("duplicate_time", "repeated times dropped")):
         found = check(samples).table.filter(pl.col("flag") == flag)
-        rows += [(r["cell_id"], r["cycle"], "repaired", r["values"], told) for r in found.iter_rows(named=True)]
+        rows += [
+            (r["cell_id"], r["cycle"], "repaired", r["values"], told) for r in found.iter_rows(named=True)
+        ]
     return kept.drop("_run", "_row"), Report.of(rows)
 
 

@@ -192,7 +192,7 @@ def _infinite_to_null(frame: pl.DataFrame, names: list[str]) -> tuple[pl.DataFra
         if isinstance(column.dtype, pl.Array):
             matrix = curve_matrix(frame)
             bad = np.isinf(matrix)
-            for i in np.flatnonzero(bad.any(axis=1)):
+            for i in map(int, np.flatnonzero(bad.any(axis=1))):
                 n = int(bad[i].sum())
                 rows.append(
                     (
@@ -220,7 +220,7 @@ def _missing(frame: pl.DataFrame, names: list[str]) -> Report:
         column = frame[name]
         if isinstance(column.dtype, pl.Array):
             holes = np.isnan(curve_matrix(frame)).sum(axis=1)
-            for i in np.flatnonzero(holes):
+            for i in map(int, np.flatnonzero(holes)):
                 n = int(holes[i])
                 rows.append(
                     (
