@@ -112,8 +112,22 @@ def _run(law: Callable[[Any, Case], None], layer: Any, width: int, max_time: int
         ran += 1
         law(layer, case)
 
+    for case in _edges(width):
+        ran += 1
+        law(layer, case)
     holds()
     return ran
+
+
+def _edges(width: int) -> list[Case]:
+    """What chance may leave out: no step at all, one step alone, a whole sequence of padding beside a real one."""
+    x_BTD = torch.linspace(-1, 1, 12 * width).view(2, 6, width)
+    mask_BT = torch.tensor([[False] * 6, [True] * 6])
+    return [
+        Case(x_BTD[:1, :0], mask_BT[:1, :0], (0, 0)),
+        Case(x_BTD[:1, :1], mask_BT[1:, :1], (0, 1)),
+        Case(x_BTD, mask_BT, (0, 1, 1, 6)),
+    ]
 
 
 def _step_is_forward(layer: Any, case: Case) -> None:
@@ -273,11 +287,14 @@ def _nothing_is_hidden(layer: Any, case: Case) -> None:
         parameter.data.zero_()
     reloaded.load_state_dict(torch.load(saved, weights_only=True))
     for other in (layer, copy.deepcopy(layer), reloaded):
-        for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
-            with mode():
-                again_BTD, again = other.forward(x_BTD, state, mask_BT=case.mask_BT)
-            _close("nothing is hidden", case, again_BTD[case.mask_BT], y_BTD[case.mask_BT], 0.0)
-            _close_states("nothing is hidden", case, again, after, 0.0)
+        again_BTD, again = other.forward(x_BTD, state, mask_BT=case.mask_BT)
+        _close("nothing is hidden", case, again_BTD[case.mask_BT], y_BTD[case.mask_BT], 0.0)
+        _close_states("nothing is hidden", case, again, after, 0.0)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            again_BTD, again = layer.forward(x_BTD, state, mask_BT=case.mask_BT)
+        _close(f"nothing is hidden ({mode.__name__})", case, again_BTD[case.mask_BT], y_BTD[case.mask_BT])
+        _close_states(f"nothing is hidden ({mode.__name__})", case, again, after)
 
 
 def _state_is_a_tree(layer: Any, case: Case) -> None:
