@@ -19,17 +19,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.ndimage import median_filter
-from scipy.stats import kurtosis, skew
+from scipy.stats import kurtosis, skew, theilslopes
+
+from .spikes import neighbour_median, spikes
 
 VOLTAGES = 1000
 SHORTEST = 5  # cycles that a history must be long
 FEWEST = 3  # cycles that must be there: a slope and something left over
 MATRIX_STEP = 10  # every tenth voltage, as in the re-analysis: 100 columns
-SPIKE = 0.05  # of the cell's capacity; neighbouring cycles of sound cells differ by less than 0.02
-REACH = 6.0  # cycles on either side that a smoothed curve is fitted through
+REACH = 20.0  # cycles on either side that a smoothed curve is fitted through
+LEVEL_REACH = 10.0  # the same for a capacity, which moves faster in the first cycles
 LEAST = 5  # cycles a smoothed curve is fitted through at least, however far away they are
+END = 0.15  # of max_cycle: the last cycles, whose rate of fade says how the cell is now
 FADE_SPAN = 30  # last cycles over which the present rate of fade is measured
+FAST_FADE = 5e-4  # of the present capacity per cycle: a fifth of it gone within 400 cycles
 FLOOR = 1e-12  # keeps the logarithms of a cell that did not move at all finite
 
 MATRIX = tuple(f"dq_{i:03d}" for i in range(0, VOLTAGES, MATRIX_STEP))
@@ -37,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "variance": ("dq_log_var",),
     "discharge": ("dq_log_min", "dq_log_var", "dq_log_skew", "dq_log_kurt", "q_first", "q_gain"),
     "full": ("dq_log_min", "dq_log_var", "q_slope", "q_intercept", "q_first", "q_slope_last"),
+    "shape": ("dq_log_min", "dq_log_var", "dq_skew", "dq_log_kurt", "q_first", "q_gain"),
     "trend": ("trend_log_min", "trend_log_var", "q_slope", "q_intercept", "q_first", "q_slope_last"),
     "physical": ("last_cycle", "q_now", "fade_now"),
     "matrix": MATRIX,
@@ -45,6 +49,7 @@ UNITS: dict[str, str] = {
     "dq_log_var": "log10(Ah^2)",
     "dq_log_min": "log10(Ah)",
     "dq_log_skew": "log10(1)",
+    "dq_skew": "1",
     "dq_log_kurt": "log10(1)",
     "trend_log_min": "log10(Ah)",
     "trend_log_var": "log10(Ah^2)",
@@ -68,7 +73,7 @@ class EarlyFeatures:
     names: F feature names; `columns` finds them. units: unit of each name.
     last_cycle: (N,) int64, last cycle used.
     repaired: (N,) int64, values of Q replaced because they were spikes or missing.
-    flags: per cell, any of "spikes_repaired", "cycles_missing", "short_history".
+    flags: per cell, any of "spikes_repaired", "cycles_missing", "short_history", "fast_fade".
     cycle_life: (N,) float64 where the table has that column, else None.
     """
 
@@ -155,78 +160,79 @@ def _one_cell(part: pl.DataFrame, max_cycle: int, robust: bool) -> _Cell:
         twice = int(cycle[:-1][np.diff(cycle) == 0][0])
         raise ValueError(f"curves: cell {name} has cycle {twice} twice; keep one row per cell and cycle")
     q_CV = _matrix(part["q_ah"], name)
-    repaired = 0
-    if robust:
-        q_CV, repaired = repair(q_CV, name)
     if len(cycle) < FEWEST:
         raise ValueError(
             f"curves: cell {name} has {len(cycle)} cycles up to {max_cycle}; at least {FEWEST} are needed"
         )
-    expected = max_cycle - 1  # cycle 1 is a formation cycle that the public data lack
-    flags = [
-        ("spikes_repaired", repaired > 0),
-        ("cycles_missing", len(cycle) < 0.95 * (cycle[-1] - 1)),
-        ("short_history", cycle[-1] < 0.9 * expected),
-    ]
-    life = float(part["cycle_life"][0]) if "cycle_life" in part.columns else np.nan
+    repaired = 0
+    if robust:
+        q_CV, repaired = repair(q_CV, name)
     values = _features(cycle, q_CV, max_cycle, robust)
-    return _Cell(name, values, repaired, tuple(flag for flag, on in flags if on), life)
+    flags = {
+        "spikes_repaired": repaired > 0,
+        "cycles_missing": len(cycle) < 0.95 * (cycle[-1] - 1),  # cycle 1 is a formation cycle, not counted
+        "short_history": cycle[-1] < 0.9 * max_cycle,
+        "fast_fade": values["fade_now"] > FAST_FADE * values["q_now"],
+    }
+    life = float(part["cycle_life"][0]) if "cycle_life" in part.columns else np.nan
+    return _Cell(name, values, repaired, tuple(flag for flag, on in flags.items() if on), life)
 
 
 def _matrix(q_ah: pl.Series, name: str) -> np.ndarray:
     """(C, V) float64 of a column of lists or arrays."""
     widths = q_ah.list.len() if isinstance(q_ah.dtype, pl.List) else q_ah.arr.len()
     if not (widths == VOLTAGES).all():
+        shortest = min(widths.to_list())
         raise ValueError(
-            f"curves: cell {name} has a curve of {widths.min()} values; every q_ah needs {VOLTAGES}, on "
+            f"curves: cell {name} has a curve of {shortest} values; every q_ah needs {VOLTAGES}, on "
             "linspace(3.6, 2.0) V: interpolate it to that grid"
         )
     return np.array(q_ah.explode().cast(pl.Float64).fill_null(np.nan).to_numpy()).reshape(-1, VOLTAGES)
 
 
 def repair(q_CV: np.ndarray, name: str = "") -> tuple[np.ndarray, int]:
-    """Replace spikes and missing values by the median over seven cycles at the same voltage.
+    """Replace spikes and missing values of one cell by the median over the neighbouring cycles.
 
     Returns the repaired (C, V) curves and how many values were replaced.
     """
     lost = ~np.isfinite(q_CV)
     if lost.all(axis=0).any():
         raise ValueError(f"curves: cell {name} has a voltage without any finite q_ah; drop the cell")
+    bad, mended_CV = spikes(np.where(lost, np.nan, q_CV))
     if lost.any():
-        q_CV = np.where(lost, np.nanmedian(q_CV, axis=0), q_CV)
-    middle_CV = median_filter(q_CV, size=(7, 1), mode="nearest")
-    capacity = np.median(middle_CV[:, -1])
-    bad = lost | (np.abs(q_CV - middle_CV) > SPIKE * capacity)
-    return np.where(bad, middle_CV, q_CV), int(bad.sum())
+        near = neighbour_median(mended_CV, np.arange(len(q_CV)))
+        near = np.where(np.isfinite(near), near, np.nanmedian(mended_CV, axis=0))
+        mended_CV = np.where(lost, near, mended_CV)
+    return mended_CV, int((bad | lost).sum())
 
 
 def _features(cycle: np.ndarray, q_CV: np.ndarray, max_cycle: int, robust: bool) -> dict[str, float]:
     first = max(float(min(10, max(2, max_cycle // 5))), cycle[0])  # cycle 10 for the papers' 100
     last = min(float(max_cycle), cycle[-1])
     q_C = q_CV[:, -1]
-    late, early = (_curve_weights(cycle, at, robust) for at in (last, first))
+    late, early = (_weights_at(cycle, at, REACH, robust) for at in (last, first))
     # A history that ends early moved for fewer cycles: bring it to the same span.
     span = (max_cycle - min(10, max(2, max_cycle // 5))) / max(last - first, 1.0) if robust else 1.0
     dq_V = (late - early) @ q_CV * span
     after = cycle >= min(first, cycle[-FEWEST])
     trend_V = _slope_weights(cycle[after]) @ q_CV[after] * (max_cycle - first)
     slope = _slope_weights(cycle) @ q_C
-    last_tenth = _tail(cycle, max_cycle / 10)
+    end = _tail(cycle, END * max_cycle)
     recent = _tail(cycle, FADE_SPAN)
-    q_first = _curve_weights(cycle, cycle[0], robust) @ q_C
-    q_most = np.sort(q_C)[-5:].mean() if robust else q_C.max()
+    level_C = np.stack([_weights_at(cycle, at, LEVEL_REACH, robust) for at in cycle]) @ q_C
     values = {
         "dq_log_var": _log10(dq_V.var()),
         "dq_log_min": _log10(dq_V.min()),
         "dq_log_skew": _log10(skew(dq_V)),
+        "dq_skew": float(skew(dq_V)),
         "dq_log_kurt": _log10(kurtosis(dq_V, fisher=False)),
         "trend_log_min": _log10(trend_V.min()),
         "trend_log_var": _log10(trend_V.var()),
-        "q_first": q_first,
-        "q_gain": q_most - q_first,
+        "q_first": level_C[0],
+        "q_gain": level_C.max() - level_C[0],
         "q_slope": slope,
         "q_intercept": q_C.mean() - slope * cycle.mean(),
-        "q_slope_last": _slope_weights(cycle[last_tenth]) @ q_C[last_tenth],
+        "q_slope_last": theilslopes(q_C[end], cycle[end])[0],
         "last_cycle": last,
         "q_now": float(np.median(q_C[-FEWEST:])),
         "fade_now": -(_slope_weights(cycle[recent]) @ q_C[recent]),
@@ -234,13 +240,13 @@ def _features(cycle: np.ndarray, q_CV: np.ndarray, max_cycle: int, robust: bool)
     return values | dict(zip(MATRIX, dq_V[::MATRIX_STEP], strict=True))
 
 
-def _curve_weights(cycle: np.ndarray, at: float, robust: bool) -> np.ndarray:
-    """(C,) weights whose product with Q is the curve at cycle `at`: the nearest cycle alone, or where robust a
-    tricube-weighted straight line through the cycles around it."""
+def _weights_at(cycle: np.ndarray, at: float, reach: float, robust: bool) -> np.ndarray:
+    """(C,) weights whose product with Q is its value at cycle `at`: the nearest cycle alone, or where robust
+    a tricube-weighted straight line through the cycles within `reach`."""
     distance = np.abs(cycle - at)
     if not robust:
         return np.eye(len(cycle))[distance.argmin()]
-    reach = max(REACH, np.sort(distance)[min(LEAST, len(cycle)) - 1] + 1)
+    reach = max(reach, np.sort(distance)[min(LEAST, len(cycle)) - 1] + 1)
     weight = np.clip(1 - (distance / reach) ** 3, 0, None) ** 3
     basis = np.stack([np.ones_like(cycle), cycle - at], axis=1)
     normal = basis.T @ (weight[:, None] * basis) + np.diag([0.0, 1e-9])
