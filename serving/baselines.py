@@ -34,7 +34,9 @@ def early_baselines(bundle: Bundle, cells: EarlyFeatures) -> dict[str, np.ndarra
 def online_baselines(bundle: Bundle, cycles: pl.DataFrame) -> dict[str, np.ndarray]:
     """Remaining life at each row, (rows,), by the name of the baseline; `cycles` sorted by cell and cycle."""
     columns = {
-        name: cycles[name].cast(pl.Float64).to_numpy() for name in cycles.columns if cycles[name].dtype.is_numeric()
+        name: cycles[name].cast(pl.Float64).to_numpy()
+        for name in cycles.columns
+        if cycles[name].dtype.is_numeric()
     }
     return {
         name: _fade_line(bundle, name, spec, cycles)
@@ -55,8 +57,12 @@ def _formula(
         )
     absent = [feature for feature in spec["features"] if feature not in columns]
     if absent:
-        raise ValueError(f"{bundle.path}: baseline {name} needs {absent}, which the table lacks; it has {[*columns]}")
-    terms = [weight * columns[feature] for weight, feature in zip(spec["weights"], spec["features"], strict=True)]
+        raise ValueError(
+            f"{bundle.path}: baseline {name} needs {absent}, which the table lacks; it has {[*columns]}"
+        )
+    terms = [
+        weight * columns[feature] for weight, feature in zip(spec["weights"], spec["features"], strict=True)
+    ]
     total = sum(terms, np.full(rows, float(spec["intercept"])))
     return np.maximum(10.0**total if spec["kind"] == "log10_linear" else total, 0.0)
 
@@ -64,11 +70,15 @@ def _formula(
 def _fade_line(bundle: Bundle, name: str, spec: Mapping[str, Any], cycles: pl.DataFrame) -> np.ndarray:
     given = bundle.manifest["input"]
     if given["nominal_capacity_ah"] is None or given["eol_fraction"] is None:
-        raise ValueError(f"{bundle.path}: baseline {name} needs nominal_capacity_ah and eol_fraction in the manifest")
+        raise ValueError(
+            f"{bundle.path}: baseline {name} needs nominal_capacity_ah and eol_fraction in the manifest"
+        )
     end = given["nominal_capacity_ah"] * given["eol_fraction"]
     parts = []
     for cell in cycles.partition_by("cell_id", maintain_order=True):
-        cycle, capacity = (cell[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in ("cycle", "capacity_ah"))
+        cycle, capacity = (
+            cell[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in ("cycle", "capacity_ah")
+        )
         at, slope, middle = _line(cycle, capacity, int(spec["window"]))
         with np.errstate(divide="ignore", invalid="ignore"):
             ends = np.where(slope < 0, at + (end - middle) / slope, spec["otherwise"])

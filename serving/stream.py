@@ -56,7 +56,7 @@ class StreamSession:
         """Number of cells that were seen."""
         return len(self._cells)
 
-    def __contains__(self, id: object) -> bool:  # noqa: A002
+    def __contains__(self, id: object) -> bool:
         return str(id) in self._cells
 
     @property
@@ -64,7 +64,7 @@ class StreamSession:
         """Bytes that one cell costs, after one cycle as after a million."""
         return sum(part.nbytes for part in self._fresh)
 
-    def update(self, id: str | int, observation: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002
+    def update(self, id: str | int, observation: Mapping[str, Any]) -> dict[str, Any]:
         """Take one cycle of one cell and forecast from all that the cell has shown so far.
 
         Args:
@@ -152,7 +152,10 @@ class StreamSession:
     def _initial_state(self, device: Device) -> tuple[np.ndarray, ...]:
         """What the state is before anything was seen: a masked step leaves it as it was, so the window graph tells."""
         window = self.bundle.session("window.onnx", device=device, threads=1)
-        nothing = {"x": np.zeros((1, 1, len(self.bundle.features)), np.float32), "mask": np.zeros((1, 1), bool)}
+        nothing = {
+            "x": np.zeros((1, 1, len(self.bundle.features)), np.float32),
+            "mask": np.zeros((1, 1), bool),
+        }
         return tuple(window.run(self._names, nothing))
 
 

@@ -19,12 +19,15 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="remem stream",
         description="Remaining life after every cycle. Each line of stdin is one JSON object: `cell_id`, `cycle` and "
-        "the features of that cycle. Each is answered by one line: the forecast, or {\"error\": ...} where it could not "
+        'the features of that cycle. Each is answered by one line: the forecast, or {"error": ...} where it could not '
         "be used. Memory per cell is constant.",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="folder of an online bundle")
     parser.add_argument(
-        "--state", type=Path, metavar="FILE", help="go on from FILE, and keep all states there at the end or when interrupted"
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="go on from FILE, and keep all states there at the end or when interrupted",
     )
     options = parser.parse_args(argv)
 

@@ -37,7 +37,9 @@ def save(path: Path, nodes: list, inputs: list, outputs: list, **constants: np.n
     onnx.save(model, path)
 
 
-def write_manifest(folder: Path, task: str, kind: str, features: list[str], state: list[dict], **changes: object) -> Path:
+def write_manifest(
+    folder: Path, task: str, kind: str, features: list[str], state: list[dict], **changes: object
+) -> Path:
     files = sorted(folder.glob("*.onnx"))
     manifest = {
         "remem": "0.1.0",

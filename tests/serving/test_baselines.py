@@ -52,7 +52,9 @@ def test_fade_line_equals_a_fit_through_the_window_with_holes_and_gaps(online_bu
     capacity[[7, 20, 21]] = np.nan
     frame = pl.DataFrame({"cell_id": ["a"] * 50, "cycle": cycle, "capacity_ah": capacity})
     spec = {"line": {"kind": "fade_line", "window": 20, "otherwise": 500.0}}
-    got = online_baselines(bundle_with(online_bundle, **spec), pl.concat([frame, frame.with_columns(cell_id=pl.lit("b"))]))
+    got = online_baselines(
+        bundle_with(online_bundle, **spec), pl.concat([frame, frame.with_columns(cell_id=pl.lit("b"))])
+    )
     np.testing.assert_allclose(got["line"][:50], got["line"][50:])
     for row in (19, 30, 49):
         window = slice(row - 19, row + 1)

@@ -191,7 +191,9 @@ def test_predict_command_renames_columns_and_writes_csv_to_stdout(online_bundle,
 
 def test_predict_command_fails_in_one_line(early_bundle, tmp_path):
     (tmp_path / "cells.parquet").write_bytes(b"PAR1 and then nothing")
-    done = remem_without_torch("predict", early_bundle, tmp_path / "cells.parquet", "-o", tmp_path / "out.parquet")
+    done = remem_without_torch(
+        "predict", early_bundle, tmp_path / "cells.parquet", "-o", tmp_path / "out.parquet"
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("remem predict: ")
     assert "Traceback" not in done.stderr

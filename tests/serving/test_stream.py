@@ -19,7 +19,9 @@ def observation(cycle, capacity=1.0, **more):
 
 
 def capacities(seed, n=40):
-    return (1.1 - 0.005 * np.arange(n) + 0.01 * np.random.default_rng(seed).standard_normal(n)).round(4).tolist()
+    return (
+        (1.1 - 0.005 * np.arange(n) + 0.01 * np.random.default_rng(seed).standard_normal(n)).round(4).tolist()
+    )
 
 
 def play(session, cell, values, start=1):
@@ -44,7 +46,10 @@ def test_steps_give_the_numbers_of_the_whole_table(online_bundle):
 def test_cells_do_not_touch_each_other(online_bundle):
     a, b = capacities(1), capacities(2)
     mixed = StreamSession(online_bundle)
-    pairs = [(play(mixed, "a", [x], i + 1)[0], play(mixed, "b", [y], i + 1)[0]) for i, (x, y) in enumerate(zip(a, b))]
+    pairs = [
+        (play(mixed, "a", [x], i + 1)[0], play(mixed, "b", [y], i + 1)[0])
+        for i, (x, y) in enumerate(zip(a, b))
+    ]
     assert [x for x, _ in pairs] == play(StreamSession(online_bundle), "a", a)
     assert [y for _, y in pairs] == play(StreamSession(online_bundle), "b", b)
 
@@ -106,7 +111,10 @@ def test_what_cannot_be_used_is_refused_and_changes_nothing(online_bundle, bad, 
     play(session, "a", [1.1, 1.0, 0.9, 0.8, 0.7])
     with pytest.raises(ValueError, match=message):
         session.update("a", bad)
-    assert play(session, "a", [0.6], 6) == play(StreamSession(online_bundle), "b", [1.1, 1.0, 0.9, 0.8, 0.7, 0.6])[-1:]
+    assert (
+        play(session, "a", [0.6], 6)
+        == play(StreamSession(online_bundle), "b", [1.1, 1.0, 0.9, 0.8, 0.7, 0.6])[-1:]
+    )
 
 
 def test_state_of_another_bundle_is_refused(online_bundle, make_online_bundle, tmp_path):

@@ -1,0 +1,66 @@
+"""`remem evaluate BUNDLE INPUT...`: INPUT holds the labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from ...data.battery.readers import Reading
+from ...serving.predictor import Predictor
+from ..battery.judge import Verdict, judge_early, judge_online
+from ..report import text_table
+from .inputs import add_input_arguments, open_inputs
+
+FAILING = "already_failing"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the figures of the model and of the baselines that its bundle carries."""
+    parser = argparse.ArgumentParser(
+        prog="remem evaluate",
+        description="Figures of the model beside those of its baselines, on cells whose life is known. Early prediction "
+        "has every figure twice: over all cells, and without the cells that fade already.",
+        epilog="rmse and mae in cycles; mape, within_15, coverage and width as fractions; mape_low and mape_high are "
+        "the 95 %% bootstrap interval over cells. Needs neither torch nor lightning.",
+    )
+    add_input_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options = parser.parse_args(argv)
+
+    predictor, reading = open_inputs(options)
+    verdict = _judge(predictor, reading)
+    rows = verdict.rows(model="bundle")
+    failing = _failing(verdict)
+    if predictor.bundle.task == "early" and failing:
+        rows += verdict.without(failing, f"without {FAILING}").rows(model="bundle")
+    if options.json:
+        about = {"bundle": options.bundle, "task": predictor.bundle.task, FAILING: failing}
+        print(json.dumps(about | {"rows": rows}, indent=1))
+    else:
+        print(text_table(rows))
+    return 0
+
+
+def _judge(predictor: Predictor, reading: Reading) -> Verdict:
+    if predictor.bundle.task == "online":
+        return judge_online(predictor, reading.frame, "all")
+    if "cycle_life" not in reading.frame.columns:
+        raise ValueError(
+            f"evaluate: the table has no column cycle_life, only {reading.frame.columns}; evaluation needs the known "
+            "life of every cell: add it, or rename it with --columns OLD=cycle_life"
+        )
+    unknown = reading.frame.filter(pl.col("cycle_life").is_null())["cell_id"].unique(maintain_order=True)
+    if len(unknown):
+        raise ValueError(
+            f"evaluate: {len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, or leave those cells out"
+        )
+    return judge_early(predictor, reading.frame, "all")
+
+
+def _failing(verdict: Verdict) -> list[str]:
+    flagged = [FAILING in flags.split(";") for flags in verdict.flags]
+    return sorted(np.unique(verdict.cell[np.array(flagged, bool)]).tolist())

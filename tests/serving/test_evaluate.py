@@ -1,0 +1,76 @@
+"""`remem evaluate`: the model beside its baselines, with and without the cells that fade already."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from remem.apps.cli import main
+from remem.data.battery.metrics import life_metrics
+from remem.data.battery.simulate import simulate_curves
+from remem.serving import Predictor
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Six cells, the third of which fades fast and dies at cycle 150."""
+    curves = simulate_curves(6, seed=3, life=(400, 900))
+    failing = pl.col("cell_id") == "sim_003"
+    fade = curves.select((1 - 0.001 * pl.col("cycle") * failing).alias("fade"))["fade"].to_numpy()
+    q_ah = (curves["q_ah"].to_numpy() * fade[:, None]).astype(np.float32)
+    curves = curves.with_columns(
+        pl.Series("q_ah", q_ah),
+        pl.when(failing).then(150).otherwise(pl.col("cycle_life")).alias("cycle_life"),
+    )
+    curves.write_parquet(tmp_path / "cells.parquet")
+    return curves
+
+
+@pytest.fixture
+def with_baseline(early_bundle):
+    file = early_bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["baselines"] = {"mean life": {"kind": "constant", "value": 650.0}}
+    file.write_text(json.dumps(manifest))
+    return early_bundle
+
+
+def test_every_figure_comes_twice_where_a_cell_fails_already(with_baseline, labelled, tmp_path, capsys):
+    assert main(["evaluate", str(with_baseline), str(tmp_path / "cells.parquet"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["already_failing"] == ["sim_003"]
+    rows = {(row["split"], row["model"]): row for row in result["rows"]}
+    out = Predictor(with_baseline).predict(labelled)
+    truth = labelled.group_by("cell_id", maintain_order=True).first()["cycle_life"].to_numpy()
+    for split, kept in (("all", np.ones(6, bool)), ("without already_failing", np.arange(6) != 2)):
+        part = out.filter(kept)
+        bounds = [(part["cycle"] + part[name]).to_numpy() for name in ("rul_lo", "rul_hi")]
+        wanted = life_metrics(truth[kept], part["cycle_life"].to_numpy(), *bounds)
+        row = rows[split, "bundle"]
+        assert row["cells"] == kept.sum()
+        for name in ("rmse", "mape", "within_15", "coverage", "width"):
+            assert row[name] == pytest.approx(wanted[name]), name
+        mean = life_metrics(truth[kept], np.full(kept.sum(), 650.0))
+        assert rows[split, "mean life"]["rmse"] == pytest.approx(mean["rmse"])
+        assert "coverage" not in rows[split, "mean life"]
+
+
+def test_table_is_for_people(with_baseline, labelled, tmp_path, capsys):
+    assert main(["evaluate", str(with_baseline), str(tmp_path / "cells.parquet")]) == 0
+    out = capsys.readouterr().out
+    assert "mean life" in out
+    assert out.splitlines()[0].split()[:3] == ["split", "model", "cells"]
+
+
+@pytest.mark.parametrize("change", ["drop", "null"])
+def test_cells_without_a_known_life_are_an_error(change, with_baseline, labelled, tmp_path, capsys):
+    life = pl.when(pl.col("cell_id") == "sim_004").then(None).otherwise(pl.col("cycle_life"))
+    changed = (
+        labelled.drop("cycle_life") if change == "drop" else labelled.with_columns(life.alias("cycle_life"))
+    )
+    changed.write_parquet(tmp_path / "cells.parquet")
+    assert main(["evaluate", str(with_baseline), str(tmp_path / "cells.parquet")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "cycle_life" in err
