@@ -101,7 +101,13 @@ def _holes(frame: pl.DataFrame, kind: Kind) -> Iterator[Row]:
             for flag, bad in (("missing_value", np.isnan(matrix)), ("infinite_value", np.isinf(matrix))):
                 counts = bad.sum(axis=1)
                 for i in map(int, np.flatnonzero(counts)):
-                    yield frame["cell_id"][i], frame["cycle"][i], flag, int(counts[i]), f"{name}: {counts[i]} values"
+                    yield (
+                        frame["cell_id"][i],
+                        frame["cycle"][i],
+                        flag,
+                        int(counts[i]),
+                        f"{name}: {counts[i]} values",
+                    )
             continue
         numbers = column.cast(pl.Float64)
         yield from _rows(
@@ -235,13 +241,16 @@ def _flipped(part: pl.DataFrame) -> str | None:
 
 
 def _units(cell: str, part: pl.DataFrame, cycles: pl.DataFrame, nominal: float | None) -> Iterator[Row]:
-    largest = float(part["current_a"].abs().max() or 0)  # type: ignore[arg-type]
-    moved = cycles.select(pl.max_horizontal("capacity_ah", "charge_capacity_ah").median()).item() or 0.0
+    amps = np.abs(part["current_a"].cast(pl.Float64).fill_null(0).to_numpy())
+    time = part["test_time_s"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    largest = float(np.nanmax(amps, initial=0))
     if largest == 0:
         return
+    moved = cycles.select(pl.max_horizontal("capacity_ah", "charge_capacity_ah").median()).item() or 0.0
     hours = moved / largest
-    every = part["test_time_s"].diff().filter(part["current_a"].abs() > 0.05 * largest).abs().median() or 0.0
-    if hours > LONGEST_HALF_CYCLE_H and every > SLOWEST_SAMPLING_S:  # type: ignore[operator]
+    gaps = np.abs(np.diff(time))[amps[1:] > 0.05 * largest]
+    every = float(np.nanmedian(gaps)) if np.isfinite(gaps).any() else 0.0
+    if hours > LONGEST_HALF_CYCLE_H and every > SLOWEST_SAMPLING_S:
         told = f"a half cycle lasts {hours:.0f} h at {largest:.3g} A, sampled every {every:.0f} s"
         yield cell, None, "time_in_ms", part.height, told
         moved /= 1000
@@ -288,7 +297,13 @@ def _cycles(frame: pl.DataFrame, nominal: float | None, eol: float) -> Iterator[
         elif {"cc_q_ah", "cc_time"} <= set(frame.columns):
             seconds = part.select((pl.col("cc_time") / pl.col("cc_q_ah")).median()).item() or 0.0
             if (hours := seconds * typical / SECONDS_PER_HOUR) > LONGEST_HALF_CYCLE_H:
-                yield name, None, "time_in_ms", part.height, f"at cc_time a full charge would take {hours:.0f} h"
+                yield (
+                    name,
+                    None,
+                    "time_in_ms",
+                    part.height,
+                    f"at cc_time a full charge would take {hours:.0f} h",
+                )
         yield from _spike_rows(name, cycle, capacity[:, None])
         yield from _fading(name, cycle, capacity, nominal, eol)
 

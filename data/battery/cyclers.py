@@ -84,26 +84,7 @@ def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     """
     if not is_header(frame.columns):
         return None
-    rows: list[Row] = []
-    out: dict[str, pl.Series] = {}
-    if "cell_id" in frame.columns:
-        out["cell_id"] = frame["cell_id"]
-    for name, aliases in (("cycle", _CYCLE), ("step_id", _STEP)):
-        if found := _find(frame.columns, aliases):
-            out[name] = frame[found[0]]
-    own_clock = _find(frame.columns, _TEST_TIME) is None
-    wanted = {
-        "test_time_s": _STEP_TIME if own_clock else _TEST_TIME,
-        "voltage_v": _VOLTAGE,
-        "current_a": _CURRENT,
-        "temperature_c": _TEMPERATURE,
-    }
-    for name, aliases in wanted.items():
-        if found := _find(frame.columns, aliases):
-            column, factor = found
-            out[name], how = _number(frame[column], factor)
-            if how:
-                rows.append((None, None, "unit_converted", frame.height, f"{column} -> {name}: {how}"))
+    out, rows = _measurements(frame)
     if "cycle" not in out:
         out["cycle"] = pl.Series([1] * frame.height, dtype=pl.Int32)
         told = "no cycle number in the file; all samples say cycle 1 (repairs.repair_cycle_count counts them)"
@@ -114,16 +95,40 @@ def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
             told = f"{signed} currents made negative: {state[0]} says discharge and the file gives magnitudes"
             rows.append((None, None, "sign_flipped", signed, told))
     samples = pl.DataFrame([column.alias(name) for name, column in out.items()])
-    measured = pl.col("test_time_s", "voltage_v", "current_a")
-    kept = samples.filter(~pl.all_horizontal(measured.is_null()))
+    kept = samples.filter(~pl.all_horizontal(pl.col("test_time_s", "voltage_v", "current_a").is_null()))
     if dropped := samples.height - kept.height:
         rows.append((None, None, "empty_row", dropped, "rows without time, voltage and current"))
-    if own_clock:
+    if _find(frame.columns, _TEST_TIME) is None:
         kept, restarts = _end_to_end(kept)
         if restarts:
             told = "the file has only the clock of each step; steps were laid end to end"
             rows.append((None, None, "time_restarts", restarts, told))
     return kept, Report.of(rows)
+
+
+def _measurements(frame: pl.DataFrame) -> tuple[dict[str, pl.Series], list[Row]]:
+    """The columns that are known, under our names and in our units, and the conversions made."""
+    rows: list[Row] = []
+    out: dict[str, pl.Series] = {}
+    if "cell_id" in frame.columns:
+        out["cell_id"] = frame["cell_id"]
+    for name, aliases in (("cycle", _CYCLE), ("step_id", _STEP)):
+        if found := _find(frame.columns, aliases):
+            out[name] = frame[found[0]]
+    timed = _TEST_TIME if _find(frame.columns, _TEST_TIME) else _STEP_TIME
+    wanted = {
+        "test_time_s": timed,
+        "voltage_v": _VOLTAGE,
+        "current_a": _CURRENT,
+        "temperature_c": _TEMPERATURE,
+    }
+    for name, aliases in wanted.items():
+        if found := _find(frame.columns, aliases):
+            column, factor = found
+            out[name], how = _number(frame[column], factor)
+            if how:
+                rows.append((None, None, "unit_converted", frame.height, f"{column} -> {name}: {how}"))
+    return out, rows
 
 
 def _number(column: pl.Series, factor: float) -> tuple[pl.Series, str | None]:
@@ -136,7 +141,10 @@ def _number(column: pl.Series, factor: float) -> tuple[pl.Series, str | None]:
             days, hours, minutes, seconds = (clock.struct.field(str(i)).cast(pl.Float64) for i in range(1, 5))
             days = days.fill_null(0)
             return ((days * 24 + hours) * 60 + minutes) * 60 + seconds, "d h:m:s to seconds"
-        return column, None  # schema.conform names the first bad value
+        numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+        if numbers.null_count() > column.null_count():
+            return column, None  # schema.conform names the first bad value
+        column = numbers
     return column.cast(pl.Float64) * factor, None if factor == 1 else f"times {factor:g}"
 
 

@@ -80,7 +80,9 @@ def samples_to_curves(samples: pl.DataFrame) -> tuple[pl.DataFrame, Report]:
         flow = np.clip(-amps, 0, None)
         on = flow > 0
         if on.sum() < 2:
-            rows.append((str(cell), int(str(cycle)), "incomplete_discharge", 1, "no discharge; cycle left out"))
+            rows.append(
+                (str(cell), int(str(cycle)), "incomplete_discharge", 1, "no discharge; cycle left out")
+            )
             continue
         step = np.clip(np.diff(time), 0, None) * (flow[1:] + flow[:-1]) / 2 / SECONDS_PER_HOUR
         charge = np.concatenate([[0.0], np.cumsum(step)])[on]

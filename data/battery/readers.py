@@ -151,13 +151,15 @@ def _read_as(
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
         raise ValueError(f"read_{kind}: got no paths; give at least one file")
-    frames, orders, report = [], [], Report()
+    frames: list[pl.DataFrame] = []
+    orders: list[np.ndarray] = []
+    report = Report()
     for path in several:
         reading = read(path, columns=columns, lives=lives)
         frame, extra = _convert(reading, kind, Path(path))
         # rows made here (one cycle from many samples) have no row of input: their own order stands
         kept = reading.order if frame.height == len(reading.order) else np.arange(frame.height)
-        orders.append(kept + sum(map(len, orders)))
+        orders.append(kept + sum(len(order) for order in orders))
         frames.append(frame)
         report = report + reading.report + extra
     if len(frames) == 1:
@@ -205,13 +207,15 @@ def _scan_parquet(path: Path) -> pl.DataFrame:
         )
     if tail != b"PAR1":
         raise ValueError(
-            f"{path}: the parquet file is truncated ({path.stat().st_size} bytes, no footer); copy it again and compare checksums (remem data check)"
+            f"{path}: the parquet file is truncated ({path.stat().st_size} bytes, no footer); copy it again and "
+            "compare checksums (remem data check)"
         )
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(
-            f"{path}: the parquet file is damaged ({_first_line(error)}); copy it again and compare checksums (remem data check)"
+            f"{path}: the parquet file is damaged ({_first_line(error)}); copy it again and compare checksums "
+            "(remem data check)"
         ) from error
 
 
@@ -225,7 +229,9 @@ def _scan_text(path: Path) -> pl.DataFrame:
         )
     lines = raw[:65536].decode("utf-8-sig", "replace").splitlines()
     found = next((i for i, line in enumerate(lines) if cyclers.is_header(_fields(line))), None)
-    if found is None and (lines[0].startswith(("~", "[", "EC-Lab", "BT-Lab")) or path.suffix.lower() == ".mpt"):
+    if found is None and (
+        lines[0].startswith(("~", "[", "EC-Lab", "BT-Lab")) or path.suffix.lower() == ".mpt"
+    ):
         return cyclers.read_batterydf(path)
     header = found or 0
     separator = _separator(lines[header])
@@ -239,7 +245,8 @@ def _scan_text(path: Path) -> pl.DataFrame:
             infer_schema_length=None,
             null_values=["", "NA", "null", "None"],
             encoding="utf8-lossy",
-            decimal_comma=separator != "," and bool(re.search(r"\d,\d", "".join(lines[header + 1 : header + 5]))),
+            decimal_comma=separator != ","
+            and bool(re.search(r"\d,\d", "".join(lines[header + 1 : header + 5]))),
         )
     except pl.exceptions.PolarsError as error:
         raise ValueError(
@@ -369,17 +376,28 @@ def _long_curves(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     keys = [c for c in ("cell_id", "cycle") if c in columns]
     carried = [c for c in ("cycle_life",) if c in columns]
     heads, curves = [], []
-    for part in frame.partition_by(keys, maintain_order=True):
-        part = (
-            part.select([*keys, *carried, "voltage_v", "q_ah"])
-            .drop_nulls(["voltage_v", "q_ah"])
-            .sort("voltage_v")
-        )
-        heads.append(part.select([*keys, *carried]).head(1))
-        curves.append(np.interp(VOLTAGE_GRID, part["voltage_v"], part["q_ah"]))
+    rows: list[tuple[str | None, int | None, str, int, str]] = []
+    wanted = [*keys, *carried, "voltage_v", "q_ah"]
+    for group in frame.select(wanted).partition_by(keys, maintain_order=True):
+        points = group.drop_nulls(["voltage_v", "q_ah"]).sort("voltage_v")
+        if points.height < 2:
+            rows.append(
+                (
+                    None,
+                    group["cycle"][0],
+                    "missing_value",
+                    group.height,
+                    "fewer than two points; cycle left out",
+                )
+            )
+            continue
+        heads.append(points.select([*keys, *carried]).head(1))
+        curves.append(np.interp(VOLTAGE_GRID, points["voltage_v"], points["q_ah"]))
+    if not curves:
+        return None
     told = f"q_ah at voltage_v interpolated onto the {GRID_POINTS} voltages of the grid"
     out = pl.concat(heads).with_columns(curve_series(np.stack(curves)))
-    return out, Report.of([(None, None, "unit_converted", len(curves), told)])
+    return out, Report.of([*rows, (None, None, "unit_converted", len(curves), told)])
 
 
 def _own(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:

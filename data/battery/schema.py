@@ -141,7 +141,7 @@ def _cast(column: pl.Series, dtype: type[pl.DataType] | pl.DataType, source: str
             if loose.null_count() > column.null_count()
             else loose != loose.round()
         )
-        row = bad.arg_max()
+        row = bad.arg_max() or 0
         raise ValueError(
             f"{source}: column {column.name} must be {_words(dtype)}; got {column.dtype}, first bad value "
             f"{column[row]!r} in row {row}; correct it or drop the row"
@@ -165,7 +165,7 @@ def _cast_curve(column: pl.Series, source: str) -> pl.Series:
     lengths = column.cast(pl.List(pl.Float32)).list.len()
     wrong = (lengths != GRID_POINTS).fill_null(True)
     if wrong.any():
-        row = wrong.arg_max()
+        row = wrong.arg_max() or 0
         raise ValueError(
             f"{source}: column q_ah must hold {GRID_POINTS} values per row; got {lengths[row]} in row {row} "
             f"({int(wrong.sum())} such rows); interpolate onto numpy.linspace(3.6, 2.0, {GRID_POINTS}) V"

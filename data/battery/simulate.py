@@ -274,7 +274,7 @@ def _end_of_charge(
     amps = amps + 0.06 * (1 - 3 * lam[:, None]) * np.sin(np.pi * share)[None, :] * wobble[2][:, None]
     volts += noise * 2e-4 * rng.standard_normal(volts.shape)
     amps += noise * 5e-4 * rng.standard_normal(amps.shape)
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for letter, curve, time, sampling in (("v", volts, cc_time, 5.0), ("i", amps, cv_time, 5.0)):
         weight = curve - curve.min(axis=1, keepdims=True) + 1e-6
         weight /= weight.sum(axis=1, keepdims=True)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+
 from remem.data.battery.checks import check, domain_of
 from remem.data.battery.flags import FLAGS, Report
 from remem.data.battery.integrate import samples_to_cycles
@@ -69,7 +70,9 @@ def _doubled_time(f: pl.DataFrame) -> pl.DataFrame:
 
 def _backwards(f: pl.DataFrame) -> pl.DataFrame:
     return f.with_columns(
-        pl.when(pl.int_range(pl.len()) % EVERY == 5).then(pl.col("test_time_s") - 500).otherwise("test_time_s")
+        pl.when(pl.int_range(pl.len()) % EVERY == 5)
+        .then(pl.col("test_time_s") - 500)
+        .otherwise("test_time_s")
     )
 
 
@@ -81,7 +84,10 @@ def _spiked_curve(f: pl.DataFrame) -> pl.DataFrame:
 
 def _spiked_cycle(f: pl.DataFrame) -> pl.DataFrame:
     return f.with_columns(
-        pl.when(pl.col("cycle") == 50).then(pl.col("capacity_ah") * 1.3).otherwise("capacity_ah").alias("capacity_ah")
+        pl.when(pl.col("cycle") == 50)
+        .then(pl.col("capacity_ah") * 1.3)
+        .otherwise("capacity_ah")
+        .alias("capacity_ah")
     )
 
 
@@ -164,7 +170,9 @@ def test_clean_data_earns_no_flag(kind: str, request: pytest.FixtureRequest) -> 
     assert check(request.getfixturevalue(kind), nominal_ah=1.1).counts == {}
 
 
-@pytest.mark.parametrize(("kind", "fault", "plant", "flag"), FAULTS, ids=[f"{k}-{f}" for k, f, _, _ in FAULTS])
+@pytest.mark.parametrize(
+    ("kind", "fault", "plant", "flag"), FAULTS, ids=[f"{k}-{f}" for k, f, _, _ in FAULTS]
+)
 def test_every_fault_is_named_and_nothing_else(
     kind: str, fault: str, plant: Fault, flag: str, request: pytest.FixtureRequest
 ) -> None:
@@ -184,7 +192,9 @@ def test_a_flag_says_where(cycles: pl.DataFrame, curves: pl.DataFrame) -> None:
     assert table.select("cycle", "values").unique().rows() == [(50, 1)]
     assert table.height == 3
     table = check(_spiked_curve(curves)).table
-    assert table.select("cell_id", "cycle", "values").rows() == [(curves["cell_id"][30], int(curves["cycle"][30]), 10)]
+    assert table.select("cell_id", "cycle", "values").rows() == [
+        (curves["cell_id"][30], int(curves["cycle"][30]), 10)
+    ]
     gaps = check(_gap(cycles)).table
     assert gaps.select("cycle", "values").unique().rows() == [(19, 10)]
 
@@ -194,7 +204,7 @@ def test_outside_the_training_range(cycles: pl.DataFrame) -> None:
     assert check(cycles, domain=domain).counts == {}
     other = cycles.with_columns(pl.col("cc_time") * 3)
     assert check(other, domain=domain).counts == {"out_of_domain": cycles.height}
-    with pytest.raises(ValueError, match="cc_tim.*near: 'cc_time'"):
+    with pytest.raises(ValueError, match=r"cc_tim.*near: 'cc_time'"):
         check(cycles, domain={"cc_tim": (0, 1)})
 
 
@@ -220,7 +230,10 @@ def test_real_spikes_are_found_where_they_are_documented(real: Callable[[str], P
             ("test1_39", 78),  # a jump of 0.13 Ah that recurs nowhere near
         },
     }
-    failing = {"severson_qv_train.parquet": {"train_21"}, "severson_qv_test1.parquet": {"test1_22", "test1_23"}}
+    failing = {
+        "severson_qv_train.parquet": {"train_21"},
+        "severson_qv_test1.parquet": {"test1_22", "test1_23"},
+    }
     for name, spikes in wanted.items():
         frame = read_curves(real(name)).frame
         table = check(frame, nominal_ah=1.1).table
@@ -359,8 +372,16 @@ def test_check_refuses_what_is_no_battery_table() -> None:
 # --- repairs -------------------------------------------------------------------------------------------------
 
 
-def test_repairs_leave_clean_data_alone(samples: pl.DataFrame, cycles: pl.DataFrame, curves: pl.DataFrame) -> None:
-    for repair in (repair_sign, repair_time_unit, repair_capacity_unit, repair_time_order, repair_cycle_count):
+def test_repairs_leave_clean_data_alone(
+    samples: pl.DataFrame, cycles: pl.DataFrame, curves: pl.DataFrame
+) -> None:
+    for repair in (
+        repair_sign,
+        repair_time_unit,
+        repair_capacity_unit,
+        repair_time_order,
+        repair_cycle_count,
+    ):
         frame, report = repair(samples)
         assert_frame_equal(frame, samples)
         assert len(report) == 0
@@ -380,7 +401,9 @@ def test_repairs_leave_clean_data_alone(samples: pl.DataFrame, cycles: pl.DataFr
         (_constant, repair_cycle_count),
     ],
 )
-def test_repaired_samples_have_the_true_capacity(plant: Fault, repair: Callable[[pl.DataFrame], tuple]) -> None:
+def test_repaired_samples_have_the_true_capacity(
+    plant: Fault, repair: Callable[[pl.DataFrame], tuple]
+) -> None:
     samples, truth = simulate_samples(2, 0, cycles=(1, 2, 3))
     mended, report = repair(plant(samples))
     assert "repaired" in report
@@ -390,7 +413,9 @@ def test_repaired_samples_have_the_true_capacity(plant: Fault, repair: Callable[
 
 def test_only_the_faulty_cell_is_repaired(samples: pl.DataFrame) -> None:
     first = pl.col("cell_id") == samples["cell_id"][0]
-    bad = samples.with_columns(pl.when(first).then(-pl.col("current_a")).otherwise("current_a").alias("current_a"))
+    bad = samples.with_columns(
+        pl.when(first).then(-pl.col("current_a")).otherwise("current_a").alias("current_a")
+    )
     mended, report = repair_sign(bad)
     assert_frame_equal(mended, samples)
     assert report.table["cell_id"].to_list() == [samples["cell_id"][0]]
@@ -399,7 +424,9 @@ def test_only_the_faulty_cell_is_repaired(samples: pl.DataFrame) -> None:
 def test_repair_time_order(samples: pl.DataFrame) -> None:
     parts = [p.sample(fraction=1, shuffle=True, seed=1) for p in samples.partition_by("cell_id", "cycle")]
     shuffled = pl.concat(parts)
-    mended, report = repair_time_order(pl.concat([shuffled, shuffled]).sort("cell_id", "cycle", maintain_order=True))
+    mended, report = repair_time_order(
+        pl.concat([shuffled, shuffled]).sort("cell_id", "cycle", maintain_order=True)
+    )
     assert_frame_equal(mended, samples)
     assert "repaired" in report
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from remem.data.battery import cyclers
 from remem.data.battery.integrate import samples_to_cycles
 from remem.data.battery.readers import read, read_cycles
@@ -18,12 +19,15 @@ Raw = tuple[pl.DataFrame, pl.DataFrame]
 
 
 def _clock(seconds: float, *, days: bool) -> str:
-    whole = f"{int(seconds // 3600) % 24 if days else int(seconds // 3600):02d}:{int(seconds // 60) % 60:02d}:{seconds % 60:06.3f}"
-    return f"{int(seconds // 86400)}d {whole}" if days else whole
+    day, rest = divmod(seconds, 86400) if days else (0, seconds)
+    clock = f"{int(rest // 3600):02d}:{int(rest // 60) % 60:02d}:{rest % 60:06.3f}"
+    return f"{int(day)}d {clock}" if days else clock
 
 
 def _arbin(samples: pl.DataFrame, path: Path) -> Path:
-    charge = samples["current_a"].clip(lower_bound=0).cum_sum()  # a column that never resets: must not be trusted
+    charge = (
+        samples["current_a"].clip(lower_bound=0).cum_sum()
+    )  # a column that never resets: must not be trusted
     table = samples.select(
         pl.int_range(1, pl.len() + 1).alias("Data_Point"),
         pl.col("test_time_s").alias("Test_Time(s)"),
@@ -61,7 +65,9 @@ def _arbin_excel(samples: pl.DataFrame, path: Path) -> Path:
         sheet = book.create_sheet(f"Channel_1-008_{i}")
         sheet.append(["Data_Point", "Test_Time(s)", "Step_Index", "Cycle_Index", "Current(A)", "Voltage(V)"])
         for n, row in enumerate(part.iter_rows(named=True), start=1):
-            sheet.append([n, *(row[c] for c in ("test_time_s", "step_id", "cycle", "current_a", "voltage_v"))])
+            sheet.append(
+                [n, *(row[c] for c in ("test_time_s", "step_id", "cycle", "current_a", "voltage_v"))]
+            )
     book.save(path)
     return path
 
@@ -228,7 +234,9 @@ def test_every_layout_is_the_same_samples(
     np.testing.assert_allclose(reading.frame["voltage_v"], samples["voltage_v"], atol=1e-9)
     steps = np.diff(reading.frame["test_time_s"].to_numpy())
     real_steps = np.diff(samples["test_time_s"].to_numpy())
-    np.testing.assert_allclose(steps, real_steps, atol=0.02)  # h:m:s text keeps ms; step clocks lose the switch
+    np.testing.assert_allclose(
+        steps, real_steps, atol=0.02
+    )  # h:m:s text keeps ms; step clocks lose the switch
     cycles = read_cycles(path).frame
     np.testing.assert_allclose(cycles["capacity_ah"], truth["capacity_ah"], rtol=1e-4)
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+
 from remem.data.battery.integrate import samples_to_curves, samples_to_cycles
 from remem.data.battery.readers import read_curves, read_cycles
 from remem.data.battery.schema import VOLTAGE_GRID, curve_matrix

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+
 from remem.data.battery.readers import read, read_curves, read_cycles, read_samples
 from remem.data.battery.schema import CHARGE_FEATURES, VOLTAGE_GRID, curve_matrix
 from remem.data.battery.simulate import simulate_curves, simulate_cycles, simulate_samples
@@ -146,7 +147,11 @@ def test_severson_folder_with_lives(curves: pl.DataFrame, tmp_path: Path) -> Non
     lives = curves.group_by("cell_id", maintain_order=True).agg(pl.col("cycle_life").first())["cycle_life"]
     (tmp_path / "cycle_lives" / "train_cycle_lives.csv").write_text("\n".join(str(int(x)) for x in lives))
     reading = read(folder)
-    assert reading.frame["cell_id"].unique(maintain_order=True).to_list() == ["train_01", "train_02", "train_03"]
+    assert reading.frame["cell_id"].unique(maintain_order=True).to_list() == [
+        "train_01",
+        "train_02",
+        "train_03",
+    ]
     assert reading.frame["cycle_life"].to_list() == curves["cycle_life"].to_list()
     np.testing.assert_allclose(curve_matrix(reading.frame), curve_matrix(curves), atol=1e-7)
     assert reading.frame["cycle"].to_list() == curves["cycle"].to_list()

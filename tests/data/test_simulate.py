@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+
 from remem.data.battery.checks import check
 from remem.data.battery.schema import CHARGE_FEATURES, conform, curve_matrix
 from remem.data.battery.simulate import (
@@ -117,7 +118,9 @@ def test_missing_cycles_keep_the_ends() -> None:
     assert frame.group_by("cell_id").agg(pl.col("cycle").max())["cycle"].unique().to_list() == [100]
     whole = simulate_cycles(5, 0)
     part = simulate_cycles(5, 0, missing=0.3)
-    ends = [f.group_by("cell_id", maintain_order=True).agg(pl.col("cycle").max())["cycle"] for f in (whole, part)]
+    ends = [
+        f.group_by("cell_id", maintain_order=True).agg(pl.col("cycle").max())["cycle"] for f in (whole, part)
+    ]
     assert ends[0].equals(ends[1])
     assert part.height < 0.8 * whole.height
 
