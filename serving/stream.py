@@ -41,8 +41,8 @@ class StreamSession:
         self.bundle = open_bundle(bundle)
         if self.bundle.task != "online":
             raise ValueError(
-                f"{self.bundle.path}: task is '{self.bundle.task}', one forecast a cell; a stream needs an online bundle "
-                "(`remem battery fit --data.task online`)"
+                f"{self.bundle.path}: task is '{self.bundle.task}', one forecast a cell; a stream needs an online "
+                "bundle (`remem battery fit --data.task online`)"
             )
         self._step = self.bundle.session("step.onnx", device=device, threads=1)
         self._names = [port.name for port in self._step.get_inputs() if port.name.startswith("state.")]
@@ -134,12 +134,14 @@ class StreamSession:
                 saved = {name: file[name] for name in file.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{path}: not a state file ({error}); wanted one that `StreamSession.save` wrote; remove it to start fresh"
+                f"{path}: not a state file ({error}); wanted one that `StreamSession.save` wrote; "
+                "remove it to start fresh"
             ) from error
         if str(saved.get("bundle")) != self.bundle.digest:
             raise ValueError(
-                f"{path}: saved with bundle {saved.get('bundle')}, this one is {self.bundle.digest} ({self.bundle.path}); "
-                "states do not carry over between models: use that bundle, or another file to start fresh"
+                f"{path}: saved with bundle {saved.get('bundle')}, this one is {self.bundle.digest} "
+                f"({self.bundle.path}); states do not carry over between models: use that bundle, "
+                "or another file to start fresh"
             )
         self._cells = {
             str(cell): _Memory(int(cycle), tuple(saved[name][row : row + 1] for name in self._names))

@@ -22,8 +22,8 @@ def main(argv: Sequence[str]) -> int:
     """Print the figures of the model and of the baselines that its bundle carries."""
     parser = argparse.ArgumentParser(
         prog="remem evaluate",
-        description="Figures of the model beside those of its baselines, on cells whose life is known. Early prediction "
-        "has every figure twice: over all cells, and without the cells that fade already.",
+        description="Figures of the model beside those of its baselines, on cells whose life is known. Early "
+        "prediction has every figure twice: over all cells, and without the cells that fade already.",
         epilog="rmse and mae in cycles; mape, within_15, coverage and width as fractions; mape_low and mape_high are "
         "the 95 %% bootstrap interval over cells. Needs neither torch nor lightning.",
     )
@@ -56,7 +56,8 @@ def _judge(predictor: Predictor, reading: Reading) -> Verdict:
     unknown = reading.frame.filter(pl.col("cycle_life").is_null())["cell_id"].unique(maintain_order=True)
     if len(unknown):
         raise ValueError(
-            f"evaluate: {len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, or leave those cells out"
+            f"evaluate: {len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, "
+            "or leave those cells out"
         )
     return judge_early(predictor, reading.frame, "all")
 

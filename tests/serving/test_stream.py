@@ -48,7 +48,7 @@ def test_cells_do_not_touch_each_other(online_bundle):
     mixed = StreamSession(online_bundle)
     pairs = [
         (play(mixed, "a", [x], i + 1)[0], play(mixed, "b", [y], i + 1)[0])
-        for i, (x, y) in enumerate(zip(a, b))
+        for i, (x, y) in enumerate(zip(a, b, strict=True))
     ]
     assert [x for x, _ in pairs] == play(StreamSession(online_bundle), "a", a)
     assert [y for _, y in pairs] == play(StreamSession(online_bundle), "b", b)
