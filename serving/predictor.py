@@ -139,6 +139,12 @@ class Predictor:
 
     def _window(self, steps: Sequences) -> np.ndarray:
         """(N, T, 3) outputs of the window graph, its features picked by name."""
+        absent = [name for name in self.bundle.features if name not in steps.names]
+        if absent:
+            raise ValueError(
+                f"frame: the bundle {self.bundle.path} needs columns {absent}; the table gives {list(steps.names)}; "
+                "add or rename them (--columns old=new), with nulls where values are missing"
+            )
         x_NTF = steps.x[..., [steps.names.index(name) for name in self.bundle.features]]
         return np.asarray(self._session.run(["y"], {"x": x_NTF, "mask": steps.mask})[0])
 

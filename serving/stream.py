@@ -48,6 +48,9 @@ class StreamSession:
         self._names = [port.name for port in self._step.get_inputs() if port.name.startswith("state.")]
         self._outputs = ["y", *(name.replace("state.", "next.", 1) for name in self._names)]
         self._fresh = self._initial_state(device)
+        given = self.bundle.manifest["input"]
+        known = given["nominal_capacity_ah"] is not None and given["eol_fraction"] is not None
+        self._end_ah = given["nominal_capacity_ah"] * given["eol_fraction"] if known else None
         self._cells: dict[str, _Memory] = {}
         if state is not None and Path(state).exists():
             self.load(state)
@@ -69,15 +72,14 @@ class StreamSession:
 
         Args:
             id: the cell; one not seen before starts fresh.
-            observation: `cycle` (whole number, beyond the cell's last one; gaps are allowed) and the columns of a
-                cycles table. A feature that is absent or null is missing, which the model knows about.
+            observation: `cycle` (whole number, beyond the cell's last one; gaps are allowed) and the features that
+                `bundle.features` names; null where a value is missing, which the model knows about. More is ignored.
 
         Returns:
             `cell_id, cycle, rul, rul_lo, rul_hi, cycle_life, flags` (a list), ready for JSON.
 
         Raises:
-            ValueError: where the observation names no usable cycle or nothing that the model knows; the cell's state
-                stays as it was.
+            ValueError: where the observation has no usable cycle or lacks a feature; the cell's state stays as it was.
         """
         cell = str(id)
         memory = self._cells.get(cell)
@@ -149,7 +151,24 @@ class StreamSession:
         }
 
     def _features(self, cell: str, observation: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
-        raise NotImplementedError
+        """(F,) what `online_sequences` makes of one row of a table, and the flags that one row can earn."""
+        x_F = np.empty(len(self.bundle.features), np.float32)
+        flags: list[str] = []
+        for i, name in enumerate(self.bundle.features):
+            if name not in observation:
+                raise ValueError(
+                    f"cell {cell}: the observation lacks {name}; wanted {', '.join(self.bundle.features)}; give null "
+                    "where a value is missing"
+                )
+            x_F[i] = _number(cell, name, observation[name])
+        for flag, bad in (("missing_value", np.isnan(x_F)), ("infinite_value", np.isinf(x_F))):
+            if bad.any():
+                flags.append(flag)
+        x_F[np.isinf(x_F)] = np.nan
+        if "capacity_ah" in self.bundle.features and self._end_ah is not None:
+            capacity = x_F[self.bundle.features.index("capacity_ah")]
+            flags += ["already_failing"] if capacity < self._end_ah else []
+        return x_F, flags
 
     def _initial_state(self, device: Device) -> tuple[np.ndarray, ...]:
         """What the state is before anything was seen: a masked step leaves it as it was, so the window graph tells."""
@@ -159,6 +178,14 @@ class StreamSession:
             "mask": np.zeros((1, 1), bool),
         }
         return tuple(window.run(self._names, nothing))
+
+
+def _number(cell: str, name: str, given: Any) -> float:
+    if given is None:
+        return float("nan")
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number):
+        raise ValueError(f"cell {cell}: {name} is {given!r}; wanted a number, or null where it is missing")
+    return float(given)
 
 
 def _cycle(cell: str, observation: Mapping[str, Any], memory: _Memory | None) -> int:

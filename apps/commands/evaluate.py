@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
+from ...data.battery.online import label_rul
 from ...data.battery.readers import Reading
 from ...serving.predictor import Predictor
 from ..battery.judge import Verdict, judge_early, judge_online
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _judge(predictor: Predictor, reading: Reading) -> Verdict:
     if predictor.bundle.task == "online":
-        return judge_online(predictor, reading.frame, "all")
+        return judge_online(predictor, _labelled(predictor, reading.frame), "to 90 % of life")
     if "cycle_life" not in reading.frame.columns:
         raise ValueError(
             f"evaluate: the table has no column cycle_life, only {reading.frame.columns}; evaluation needs the known "
@@ -60,6 +62,23 @@ def _judge(predictor: Predictor, reading: Reading) -> Verdict:
             "or leave those cells out"
         )
     return judge_early(predictor, reading.frame, "all")
+
+
+def _labelled(predictor: Predictor, cycles: pl.DataFrame) -> pl.DataFrame:
+    """The cycles with a column `rul`: their own, else counted back from each cell's end of life."""
+    if "rul" in cycles.columns:
+        return cycles
+    given = predictor.bundle.manifest["input"]
+    if given["nominal_capacity_ah"] is None or given["eol_fraction"] is None:
+        raise ValueError(
+            "evaluate: the table has no column rul, and the bundle names no nominal capacity from which to find the "
+            "end of life; add the column, in cycles"
+        )
+    labels = label_rul(
+        cycles, nominal_capacity_ah=given["nominal_capacity_ah"], eol_fraction=given["eol_fraction"]
+    )
+    print(f"ends of life: {labels.counts}", file=sys.stderr)
+    return labels.frame
 
 
 def _failing(verdict: Verdict) -> list[str]:

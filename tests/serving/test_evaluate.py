@@ -74,3 +74,21 @@ def test_cells_without_a_known_life_are_an_error(change, with_baseline, labelled
     out, err = capsys.readouterr()
     assert out == ""
     assert "cycle_life" in err
+
+
+def test_online_labels_are_counted_back_from_the_end_of_life(make_online_bundle, tmp_path, capsys):
+    # 1.1 Ah falling by 0.004 a cycle: 0.88 Ah at cycle 55. The bundle says rul = 10 * (mean of all cycles) + last one
+    bundle = make_online_bundle(tmp_path / "by_cycle", feature="cycle", scale=10.0)
+    cycle = np.arange(1, 61)
+    frame = pl.DataFrame({"cell_id": ["a"] * 60, "cycle": cycle, "capacity_ah": 1.1 - 0.004 * cycle})
+    frame.write_csv(tmp_path / "cycles.csv")
+    assert main(["evaluate", str(bundle), str(tmp_path / "cycles.csv"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "'reached': 1" in err
+    (row,) = json.loads(out)["rows"]
+    judged = cycle[cycle <= 0.9 * 55]
+    point = 10.0 * (judged + 1) / 2 + judged
+    wanted = life_metrics(55 - judged, point, 0.8 * point, 1.2 * point)
+    assert row["cells"] == 1
+    assert row["mape"] == pytest.approx(wanted["mape"], rel=1e-4)
+    assert row["coverage"] == pytest.approx(wanted["coverage"])

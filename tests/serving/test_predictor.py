@@ -132,6 +132,12 @@ def test_rows_with_holes_stay_and_are_flagged(online_bundle, cycles):
     assert not out.filter(~hole)["flags"].str.contains("missing_value").any()
 
 
+def test_a_feature_that_the_table_lacks_is_named(make_online_bundle, cycles, tmp_path):
+    bundle = make_online_bundle(tmp_path / "charge", feature="v_slope")
+    with pytest.raises(ValueError, match=r"needs columns \['v_slope'\]"):
+        Predictor(bundle).predict(cycles.drop("v_slope"))
+
+
 @pytest.mark.parametrize("bundle", ["early_bundle", "online_bundle"])
 def test_the_wrong_table_is_refused_by_name(bundle, request):
     with pytest.raises(ValueError, match="cell_id"):

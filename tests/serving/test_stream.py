@@ -43,6 +43,25 @@ def test_steps_give_the_numbers_of_the_whole_table(online_bundle):
     assert [i for i, answer in enumerate(got) if "cycle_gap" in answer["flags"]] == [21]
 
 
+def test_the_cycle_is_a_feature_as_in_the_table(make_online_bundle, tmp_path):
+    bundle = make_online_bundle(tmp_path / "by_cycle", feature="cycle", scale=3.0)
+    cycle = [4, 5, 9, 30]
+    frame = pl.DataFrame({"cell_id": ["a"] * 4, "cycle": cycle, "capacity_ah": [1.0] * 4})
+    session = StreamSession(bundle)
+    got = [session.update("a", {"cycle": c})["rul"] for c in cycle]
+    np.testing.assert_allclose(got, Predictor(bundle).predict(frame)["rul"], rtol=1e-6)
+    np.testing.assert_allclose(got[-1], 3.0 * 12 + 30, rtol=1e-6)
+
+
+def test_flags_of_one_observation(online_bundle):
+    session = StreamSession(online_bundle)
+    assert session.update("a", observation(1, 0.9))["flags"] == []
+    assert session.update("a", observation(3, 0.87))["flags"] == ["already_failing", "cycle_gap"]
+    answer = session.update("a", observation(4, float("inf")))
+    assert answer["flags"] == ["infinite_value"]
+    assert np.isfinite(answer["rul"])
+
+
 def test_cells_do_not_touch_each_other(online_bundle):
     a, b = capacities(1), capacities(2)
     mixed = StreamSession(online_bundle)
