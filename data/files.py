@@ -324,7 +324,8 @@ def _copy(source: Path, entry: DataSet, file: DataFile, path: Path) -> str:
         )
     if (got := sha256(origin)) != file.sha256:
         raise ValueError(
-            f"{origin}: sha256 is {got}; wanted {file.sha256}; the file is damaged or another version; nothing was copied"
+            f"{origin}: sha256 is {got}; wanted {file.sha256}; the file is damaged or another version; "
+            "nothing was copied"
         )
     with origin.open("rb") as reader, _atomic(path) as writer:
         shutil.copyfileobj(reader, writer, _CHUNK)

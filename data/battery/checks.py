@@ -24,6 +24,10 @@ LARGEST_CELL_AH = 400.0
 """Capacities above this are milliampere hours where no nominal capacity is given."""
 VOLTAGE_RANGE_V = (0.5, 5.0)
 TEMPERATURE_RANGE_C = (-60.0, 150.0)
+SWING_V = 0.05
+"""Volts that a sum of voltage steps must reach to speak against the sign of the current."""
+UNSIGNED_SWING_V = 0.2
+"""More than the drop where a charger steps its current down."""
 FADE_WINDOW = 30
 """Cycles over which the present fade is measured."""
 FAILING_CYCLES = 300
@@ -217,8 +221,7 @@ def _samples(frame: pl.DataFrame, nominal: float | None, eol: float) -> Iterator
     cycles, _ = samples_to_cycles(frame)
     for (cell,), part in frame.group_by("cell_id", maintain_order=True):
         name = str(cell)
-        if told := _flipped(part):
-            yield name, None, "sign_flipped", part.height, told
+        yield from _signs(name, part)
         yield from _units(name, part, cycles.filter(pl.col("cell_id") == cell), nominal)
         discharges = _discharges(part)
         if part["cycle"].n_unique() == 1 and discharges > 1:
@@ -227,17 +230,25 @@ def _samples(frame: pl.DataFrame, nominal: float | None, eol: float) -> Iterator
         yield from _gaps(name, part["cycle"])
 
 
-def _flipped(part: pl.DataFrame) -> str | None:
-    """Charging lifts the voltage of any cell, whatever its make: sum of dV while current flows one way."""
+def _signs(cell: str, part: pl.DataFrame) -> Iterator[Row]:
+    """Charging lifts the voltage of any cell, whatever its make: sums of dV while current flows one way."""
     whole = part.drop_nulls(["current_a", "voltage_v"])
     amps, volts = whole["current_a"].to_numpy(), whole["voltage_v"].to_numpy()
     flows = np.abs(amps) > 0.05 * np.abs(amps).max(initial=0)
     same = flows[1:] & flows[:-1] & (np.sign(amps[1:]) == np.sign(amps[:-1]))
     lift = np.diff(volts)[same]
-    up, down = lift[amps[1:][same] > 0].sum(), lift[amps[1:][same] < 0].sum()
-    if up - down < -0.05:
-        return f"while current_a > 0 voltage moves by {up:+.2f} V in all, while < 0 by {down:+.2f} V"
-    return None
+    charging, discharging = lift[amps[1:][same] > 0], lift[amps[1:][same] < 0]
+    path = np.concatenate([[0.0], np.cumsum(charging)])
+    rise = float((path - np.minimum.accumulate(path)).max())
+    drop = float((np.maximum.accumulate(path) - path).max())
+    if len(discharging) == 0 and min(rise, drop) > UNSIGNED_SWING_V:
+        told = (
+            f"current is never below 0, yet under it voltage rises by {rise:.2f} V and falls by {drop:.2f} V"
+        )
+        yield cell, None, "unsigned_current", part.height, told
+    elif charging.sum() - discharging.sum() < -SWING_V:
+        told = f"voltage moves by {charging.sum():+.2f} V in all while current_a > 0, and by "
+        yield cell, None, "sign_flipped", part.height, told + f"{discharging.sum():+.2f} V while < 0"
 
 
 def _units(cell: str, part: pl.DataFrame, cycles: pl.DataFrame, nominal: float | None) -> Iterator[Row]:

@@ -36,9 +36,11 @@ _TEST_TIME: dict[str, float] = {
     "testtime": 1, "totaltime": 1, "progtime": 1,
 }  # fmt: skip
 _STEP_TIME: dict[str, float] = {
-    "steptimes": 1, "steptimesec": 1, "stepsec": 1, "times": 1, "steptimemin": _MINUTE, "stepmin": _MINUTE,
-    "timemin": _MINUTE, "timeh": _HOUR, "steptime": 1, "time": 1,
+    "steptimes": 1, "steptimesec": 1, "stepsec": 1, "tsteps": 1, "steptimemin": _MINUTE, "stepmin": _MINUTE,
+    "steptimeh": _HOUR, "tsteph": _HOUR, "steptime": 1,
 }  # fmt: skip
+_TIME: dict[str, float] = {"times": 1, "timemin": _MINUTE, "timeh": _HOUR, "time": 1}
+"""The clock of the test where the file has another for its steps (BioLogic, Basytec), else of a step (Neware)."""
 _VOLTAGE: dict[str, float] = {
     "voltagev": 1, "voltagevolt": 1, "volts": 1, "voltage": 1, "ecellv": 1, "ewev": 1, "potentialv": 1, "uv": 1,
     "voltagemv": _MILLI, "umv": _MILLI,
@@ -51,7 +53,7 @@ _CYCLE: dict[str, float] = dict.fromkeys(
      "cyccount"), 1
 )  # fmt: skip
 _STEP: dict[str, float] = dict.fromkeys(
-    ("stepindex", "stepcount", "stepcount1", "stepindex1", "stepnumber", "stepno", "step", "ns"), 1
+    ("stepindex", "stepcount", "stepcount1", "stepindex1", "stepnumber", "stepno", "stepid", "step", "ns"), 1
 )
 _TEMPERATURE: dict[str, float] = dict.fromkeys(
     ("celltemperaturec", "auxtemperature1c", "surfacetemperaturet1degc", "temperaturec", "temp1", "temp1c", "t1c",
@@ -70,10 +72,23 @@ def _find(columns: Sequence[str], aliases: dict[str, float]) -> tuple[str, float
     return next(((plain[a], factor) for a, factor in aliases.items() if a in plain), None)
 
 
+def _clock(columns: Sequence[str]) -> tuple[str, float, bool] | None:
+    """The time column, its factor to seconds, and whether it may restart with each step."""
+    step = _find(columns, _STEP_TIME)
+    if whole := _find(columns, _TEST_TIME) or (step and _find(columns, _TIME)):
+        return *whole, False
+    part = _find(columns, _TIME) or step
+    return (*part, True) if part else None
+
+
 def is_header(fields: Sequence[str]) -> bool:
-    """Whether these column names are those of a cycler: a time, a voltage and a current."""
-    timed = _find(fields, _TEST_TIME) or _find(fields, _STEP_TIME)
-    return bool(timed and _find(fields, _VOLTAGE) and _find(fields, _CURRENT))
+    """Whether these column names are those of a cycler's records: a time, a voltage and a current.
+
+    Arbin's tables of statistics have all three too, but a row per cycle.
+    """
+    if "vmaxoncyclev" in map(_plain, fields):
+        return False
+    return bool(_clock(fields) and _find(fields, _VOLTAGE) and _find(fields, _CURRENT))
 
 
 def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
@@ -82,9 +97,10 @@ def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     Units are taken from the names (s, min, h, ms; A, mA; V, mV). A current without sign takes it from the state
     column. Where there is only a step's own clock, steps are laid end to end.
     """
-    if not is_header(frame.columns):
+    clock = _clock(frame.columns)
+    if clock is None or not is_header(frame.columns):
         return None
-    out, rows = _measurements(frame)
+    out, rows = _measurements(frame, clock[:2])
     if "cycle" not in out:
         out["cycle"] = pl.Series([1] * frame.height, dtype=pl.Int32)
         told = "no cycle number in the file; all samples say cycle 1 (repairs.repair_cycle_count counts them)"
@@ -98,7 +114,7 @@ def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     kept = samples.filter(~pl.all_horizontal(pl.col("test_time_s", "voltage_v", "current_a").is_null()))
     if dropped := samples.height - kept.height:
         rows.append((None, None, "empty_row", dropped, "rows without time, voltage and current"))
-    if _find(frame.columns, _TEST_TIME) is None:
+    if clock[2]:
         kept, restarts = _end_to_end(kept)
         if restarts:
             told = "the file has only the clock of each step; steps were laid end to end"
@@ -106,7 +122,7 @@ def cycler(frame: pl.DataFrame) -> tuple[pl.DataFrame, Report] | None:
     return kept, Report.of(rows)
 
 
-def _measurements(frame: pl.DataFrame) -> tuple[dict[str, pl.Series], list[Row]]:
+def _measurements(frame: pl.DataFrame, clock: tuple[str, float]) -> tuple[dict[str, pl.Series], list[Row]]:
     """The columns that are known, under our names and in our units, and the conversions made."""
     rows: list[Row] = []
     out: dict[str, pl.Series] = {}
@@ -115,16 +131,15 @@ def _measurements(frame: pl.DataFrame) -> tuple[dict[str, pl.Series], list[Row]]
     for name, aliases in (("cycle", _CYCLE), ("step_id", _STEP)):
         if found := _find(frame.columns, aliases):
             out[name] = frame[found[0]]
-    timed = _TEST_TIME if _find(frame.columns, _TEST_TIME) else _STEP_TIME
-    wanted = {
-        "test_time_s": timed,
-        "voltage_v": _VOLTAGE,
-        "current_a": _CURRENT,
-        "temperature_c": _TEMPERATURE,
+    sources = {
+        "test_time_s": clock,
+        "voltage_v": _find(frame.columns, _VOLTAGE),
+        "current_a": _find(frame.columns, _CURRENT),
+        "temperature_c": _find(frame.columns, _TEMPERATURE),
     }
-    for name, aliases in wanted.items():
-        if found := _find(frame.columns, aliases):
-            column, factor = found
+    for name, source in sources.items():
+        if source is not None:
+            column, factor = source
             out[name], how = _number(frame[column], factor)
             if how:
                 rows.append((None, None, "unit_converted", frame.height, f"{column} -> {name}: {how}"))

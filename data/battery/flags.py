@@ -10,6 +10,7 @@ import polars as pl
 FLAGS: dict[str, str] = {
     # seen by checks
     "sign_flipped": "voltage falls while current is positive: the file counts discharge as +",
+    "unsigned_current": "current is never negative although the cell is discharged: the file gives magnitudes",
     "time_in_ms": "time steps are a thousand times too long for the charge that flows: milliseconds, not seconds",
     "capacity_in_mah": "capacities are a thousand times too large for a cell: milliampere hours, not ampere hours",
     "capacity_spike": "capacity leaves its neighbouring cycles by more than a cell can in one cycle",

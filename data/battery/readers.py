@@ -35,6 +35,11 @@ FIRST_CSV_CYCLE = 2
 """The csv files of the Severson re-analysis start at cycle 2: the source has no cycle 1."""
 
 
+_HEAD = 1 << 20
+_PREAMBLE = 1000
+"""Bytes, and lines of them, in which the header of a text is looked for: Novonix writes its protocol before it."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """A table, which of the three it is ("samples", "cycles", "curves"), and what reading it took.
@@ -222,12 +227,12 @@ def _scan_parquet(path: Path) -> pl.DataFrame:
 def _scan_text(path: Path) -> pl.DataFrame:
     """A csv, or a cycler's text export: its header may lie below a preamble and its fields be split by , ; or tab."""
     raw = path.read_bytes()
-    if b"\x00" in raw[:65536]:
+    if b"\x00" in raw[:_HEAD]:
         raise ValueError(
             f"{path}: neither parquet nor text (it starts with {raw[:8]!r}); wanted parquet, csv or a cycler's "
             "export; convert it first"
         )
-    lines = raw[:65536].decode("utf-8-sig", "replace").splitlines()
+    lines = raw[:_HEAD].decode("utf-8-sig", "replace").splitlines()[:_PREAMBLE]
     found = next((i for i, line in enumerate(lines) if cyclers.is_header(_fields(line))), None)
     if found is None and (
         lines[0].startswith(("~", "[", "EC-Lab", "BT-Lab")) or path.suffix.lower() == ".mpt"

@@ -126,6 +126,7 @@ def _same_cycle(f: pl.DataFrame) -> pl.DataFrame:
 FAULTS: list[tuple[str, str, Fault, str]] = [
     ("samples", "ms-as-s", _scaled("test_time_s", 1000), "time_in_ms"),
     ("samples", "flipped-sign", _scaled("current_a", -1), "sign_flipped"),
+    ("samples", "magnitudes", lambda f: f.with_columns(pl.col("current_a").abs()), "unsigned_current"),
     ("samples", "mA", _scaled("current_a", 1000), "capacity_in_mah"),
     ("samples", "duplicate-time", _doubled_time, "duplicate_time"),
     ("samples", "backwards", _backwards, "non_monotone_time"),

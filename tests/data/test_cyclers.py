@@ -30,8 +30,9 @@ def _arbin(samples: pl.DataFrame, path: Path) -> Path:
     )  # a column that never resets: must not be trusted
     table = samples.select(
         pl.int_range(1, pl.len() + 1).alias("Data_Point"),
+        pl.lit("\t09/20/2024 08:32:34.558").alias("Date_Time"),
         pl.col("test_time_s").alias("Test_Time(s)"),
-        pl.lit("2021-05-05 12:00:00").alias("Date_Time"),
+        pl.lit(0.0).alias("Step_Time(s)"),
         pl.col("step_id").alias("Step_Index"),
         pl.col("cycle").alias("Cycle_Index"),
         pl.col("current_a").alias("Current(A)"),
@@ -60,6 +61,9 @@ def _arbin_excel(samples: pl.DataFrame, path: Path) -> Path:
     book = openpyxl.Workbook()
     book.active.title = "Info"
     book.active.append(["TEST REPORT", "", "made by hand"])
+    statistics = book.create_sheet("Statistics_1-008")
+    statistics.append(["Cycle_Index", "Test_Time(s)", "Current(A)", "Voltage(V)", "Vmax_On_Cycle(V)"])
+    statistics.append([1, 100.0, -1.0, 3.0, 3.6])
     half = samples.height // 2
     for i, part in enumerate((samples[:half], samples[half:]), start=1):
         sheet = book.create_sheet(f"Channel_1-008_{i}")
@@ -78,6 +82,7 @@ def _neware(samples: pl.DataFrame, path: Path) -> Path:
         pl.col("cycle").alias("Cycle"),
         pl.col("step_id").alias("Step"),
         pl.lit("00:00:10").alias("Time"),
+        pl.lit("CC DChg").alias("Step Type"),
         pl.col("test_time_s").map_elements(lambda s: _clock(s, days=False), pl.String).alias("Total Time"),
         (pl.col("current_a") * 1000).alias("Current(mA)"),
         pl.col("voltage_v").alias("Voltage(V)"),
@@ -169,9 +174,11 @@ def _archive(samples: pl.DataFrame, path: Path) -> Path:
 def _basytec(samples: pl.DataFrame, path: Path) -> Path:
     lines = [
         "~Resultfile from Basytec Battery Test System",
-        "~Time[h]\tU[V]\tI[A]\tCyc-Count\tT1[°C]",
+        "~Start of Test: 19.06.2023 17:56:53",
+        "~",
+        "~Time[h]\tt-Step[h]\tCommand\tU[V]\tI[A]\tCyc-Count\tT1[°C]\tState",
         *(
-            f"{r['test_time_s'] / 3600}\t{r['voltage_v']}\t{r['current_a']}\t{r['cycle']}\t25.0"
+            f"{r['test_time_s'] / 3600}\t0\tPause\t{r['voltage_v']}\t{r['current_a']}\t{r['cycle']}\t25.0\t1"
             for r in samples.iter_rows(named=True)
         ),
     ]
@@ -181,20 +188,26 @@ def _basytec(samples: pl.DataFrame, path: Path) -> Path:
 
 def _biologic(samples: pl.DataFrame, path: Path) -> Path:
     """A preamble, tabs and decimal commas."""
-    lines = ["EC-Lab ASCII FILE", "Nb header lines : 4", "", "Ns\ttime/s\tEcell/V\t<I>/mA\tcycle number"]
+    header = "Ns\ttime/s\tEcell/V\t<I>/mA\tstep time/s\tcycle number\tTemperature/°C\t"
+    lines = ["EC-Lab ASCII FILE", "Nb header lines : 5", "", "Safety Limits :\tEcell max = 4.30 V", header]
     for r in samples.iter_rows(named=True):
-        fields = (r["step_id"], r["test_time_s"], r["voltage_v"], r["current_a"] * 1000, float(r["cycle"]))
+        time, volts, amps = r["test_time_s"], r["voltage_v"], r["current_a"] * 1000
+        fields = [r["step_id"], f"{time:.15E}", f"{volts:.7E}", f"{amps:.9E}", 0.0, float(r["cycle"]), 25.0]
         lines.append("\t".join(str(f).replace(".", ",") for f in fields))
     path.write_text("\r\n".join(lines), encoding="latin-1")
     return path
 
 
 def _novonix(samples: pl.DataFrame, path: Path) -> Path:
-    head = "[Summary]\nNovonix\n[End Summary]\n[Data]\n"
+    head = '[Summary]\nNovonix\n[End Summary]\n[Protocol]\n{"Steps": [{"StepType": 3, "Current": "10"}]}\n[Data]\n'
     table = samples.select(
+        pl.lit("2025-07-19 15:26:20").alias("Date and Time"),
         pl.col("cycle").alias("Cycle Number"),
-        pl.col("step_id").alias("Step Number"),
+        pl.lit(7).alias("Step Type"),
         (pl.col("test_time_s") / 3600).alias("Run Time (h)"),
+        pl.lit(0.0).alias("Step Time (h)"),
+        pl.lit(25.0).alias("Temperature (°C)"),
+        pl.col("step_id").alias("Step Number"),
         pl.col("current_a").alias("Current (A)"),
         pl.col("voltage_v").alias("Potential (V)"),
     )

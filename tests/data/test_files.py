@@ -183,7 +183,7 @@ def test_a_mirror_with_another_file_is_refused(
     mirror: tuple[str, list[str | None]], source: Path, tmp_path: Path
 ) -> None:
     (source / "battery" / "a.parquet").write_bytes(b"other")
-    with pytest.raises(ValueError, match="its sha256 is not .*; the mirror holds another version"):
+    with pytest.raises(ValueError, match=r"its sha256 is not .*; the mirror holds another version"):
         get_set("small", source=mirror[0], root=tmp_path / "root")
     assert [p for p in (tmp_path / "root").rglob("*") if p.is_file()] == []
 
