@@ -53,6 +53,9 @@ LOUD, LOUD_TOLERANCE = 10.0, 1e-3
 """Factor on the inputs of the last probe, which spreads the scores; scores that large round in any float32 program."""
 
 
+ADVICE = "Look for a Python loop or a size that depends on the length: tracing freezes it"
+
+
 class ExportError(ValueError):
     """The graph could not be made, or does not agree with the model."""
 
@@ -95,9 +98,11 @@ def export_window(
         x_BTF = x_BTF * loudness
         with torch.no_grad():
             wanted = window(x_BTF, mask_BT)
-        got = session.run(None, {"x": x_BTF.numpy(), "mask": mask_BT.numpy()})
+        where = (
+            f"window graph at (batch, time) = {shape}, traced at {WINDOW_TRACE}, inputs times {loudness:.0f}"
+        )
+        got = _run(session, {"x": x_BTF.numpy(), "mask": mask_BT.numpy()}, where)
         wanted_y, got_y = wanted[0][mask_BT], got[0][mask_BT.numpy()]  # masked outputs mean nothing
-        where = f"window graph at (batch, time) = {shape}, traced at {WINDOW_TRACE}, inputs times {loudness:.0f}"
         _compare(["y", *names], [got_y, *got[1:]], [wanted_y, *wanted[1:]], tolerance, where)
     return _written(graph, path)
 
@@ -129,8 +134,10 @@ def export_step(
         for t in range(STEP_CHAIN):
             with torch.no_grad():
                 y_BO, *state = step(x_BTF[:, t], state)
-            got_y, *fed = session.run(None, {"x": x_BTF[:, t].numpy()} | dict(zip(before, fed, strict=True)))
             where = f"step graph at batch {batch}, step {t + 1}, inputs times {loudness:.0f}"
+            got_y, *fed = _run(
+                session, {"x": x_BTF[:, t].numpy()} | dict(zip(before, fed, strict=True)), where
+            )
             _compare(["y", *after], [got_y, *fed], [y_BO, *state], tolerance, where)
     return _written(graph, path)
 
@@ -148,7 +155,7 @@ def export_tabular(
         with torch.no_grad():
             wanted = tabular(x_BF)
         where = f"tabular graph at batch {batch}, inputs times {loudness:.0f}"
-        _compare(["y"], session.run(None, {"x": x_BF.numpy()}), wanted, tolerance, where)
+        _compare(["y"], _run(session, {"x": x_BF.numpy()}, where), wanted, tolerance, where)
     return _written(graph, path)
 
 
@@ -249,17 +256,20 @@ def _graph(
     dynamic = tuple([next(axes) for _ in arg] if isinstance(arg, list) else next(axes) for arg in args)
     with torch.no_grad(), _quiet():
         example_outputs = module(*args)
-        program = torch.onnx.export(
-            module,
-            args,
-            dynamo=True,
-            # names, not Dim objects: these raise where a Dim is fixed without a word
-            dynamic_shapes=dynamic,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=opset,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                args,
+                dynamo=True,
+                # names, not Dim objects: these raise where a Dim is fixed without a word
+                dynamic_shapes=dynamic,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=opset,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter wraps whatever the model raised
+            raise ExportError(f"torch cannot trace the model: {_first_line(error)}. {ADVICE}") from error
     if program is None:
         raise ExportError("torch.onnx.export gave no program")
     ClearMetadataAndDocStringPass()(program.model)  # stack traces with paths of this machine
@@ -299,9 +309,24 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
+def _run(
+    session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], where: str
+) -> list[np.ndarray]:
+    try:
+        return session.run(None, inputs)
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise ExportError(f"{where}: onnxruntime fails with {_first_line(error)}. {ADVICE}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+
+
 def _probes(sizes: Sequence[Any]) -> list[tuple[Any, float, float]]:
     """Each size with the factor on its inputs and the tolerance: the last one is loud."""
-    return [(size, 1.0, TOLERANCE) for size in sizes[:-1]] + [(size, LOUD, LOUD_TOLERANCE) for size in sizes[-1:]]
+    return [(size, 1.0, TOLERANCE) for size in sizes[:-1]] + [
+        (size, LOUD, LOUD_TOLERANCE) for size in sizes[-1:]
+    ]
 
 
 def _compare(
@@ -314,8 +339,7 @@ def _compare(
         error = float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)), initial=0.0))
         if not error <= tolerance:
             raise ExportError(
-                f"{where}: {name} differs from the model by {error:.1e} (allowed {tolerance:.0e}). Look for a Python "
-                "loop or a size that depends on the length: it is frozen when the graph is traced"
+                f"{where}: {name} differs from the model by {error:.1e} (allowed {tolerance:.0e}). {ADVICE}"
             )
 
 

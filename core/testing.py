@@ -200,7 +200,9 @@ def _future_is_unseen(layer: Any, case: Case) -> None:
     _close("future is unseen", case, changed_BTD[:, :cut][seen_BT], y_BTD[:, :cut][seen_BT], 0.0)
     if seen_BT.any():
         (gradient,) = torch.autograd.grad(changed_BTD[:, :cut][seen_BT].square().sum(), x_BTD)
-        _close("future is unseen (gradient)", case, gradient[:, cut:], torch.zeros_like(gradient[:, cut:]), 0.0)
+        _close(
+            "future is unseen (gradient)", case, gradient[:, cut:], torch.zeros_like(gradient[:, cut:]), 0.0
+        )
 
 
 def _gradients_agree(layer: Any, case: Case) -> None:
@@ -220,7 +222,9 @@ def _gradients_agree(layer: Any, case: Case) -> None:
             weight_BTO = torch.randn(y_BTO.shape, generator=random, dtype=torch.float64)
         wanted = [x_BTD, *(p for p in layer.parameters() if p.requires_grad)]
         found = torch.autograd.grad((y_BTO * weight_BTO).sum(), wanted, allow_unused=True)
-        gradients.append([torch.zeros_like(p) if g is None else g for g, p in zip(found, wanted, strict=True)])
+        gradients.append(
+            [torch.zeros_like(p) if g is None else g for g, p in zip(found, wanted, strict=True)]
+        )
     for parallel, folded in zip(*gradients, strict=True):
         _close("gradients agree", case, parallel, folded, 1e-9)
 
@@ -241,11 +245,13 @@ def _extremes_are_finite(layer: Any, case: Case) -> None:
 
 
 def _state_is_constant(layer: Any, case: Case) -> None:
-    """Names, shapes, types and bytes are those of init_state, whatever was seen; every tensor has a row per sequence."""
+    """Names, shapes, types and bytes are those of init_state, whatever was seen; axis 0 is the batch."""
     state = layer.init_state(len(case.x_BTD))
     declared = {name: (tuple(t.shape), t.dtype) for name, t in flatten(state).items()}
     if any(shape[:1] != (len(case.x_BTD),) for shape, _ in declared.values()):
-        raise LawBroken(f"state is constant: axis 0 of every tensor must be the batch; got {declared}; {case}")
+        raise LawBroken(
+            f"state is constant: axis 0 of every tensor must be the batch; got {declared}; {case}"
+        )
     for after in (layer.forward(case.x_BTD)[1], _fold(layer, case)[1]):
         found = {name: (tuple(t.shape), t.dtype) for name, t in flatten(after).items()}
         if found != declared or nbytes(after) != nbytes(state):
@@ -301,9 +307,15 @@ def _state_is_a_tree(layer: Any, case: Case) -> None:
     """flatten, unflatten, detach and where see every tensor of the state and rebuild its structure."""
     _, state = layer.forward(case.x_BTD)
     fresh = layer.init_state(len(case.x_BTD))
-    for rebuilt in (unflatten(fresh, flatten(state)), detach(state), where(case.mask_BT.any(1) | True, state, fresh)):
+    for rebuilt in (
+        unflatten(fresh, flatten(state)),
+        detach(state),
+        where(case.mask_BT.any(1) | True, state, fresh),
+    ):
         if type(rebuilt) is not type(state):
-            raise LawBroken(f"state is a tree: {type(state).__name__} became {type(rebuilt).__name__}; {case}")
+            raise LawBroken(
+                f"state is a tree: {type(state).__name__} became {type(rebuilt).__name__}; {case}"
+            )
         _close_states("state is a tree", case, rebuilt, state, 0.0)
 
 

@@ -44,7 +44,7 @@ class RunningFeatures(nn.Module):
         time_constants: the tau of each average, in units of `position`; negative for an average of the first |tau|.
         slopes: pairs of time constants; the slope is the difference of the two averages of a column over that of the
             position.
-        levels: a level for each column of which the crossing from above is extrapolated.
+        levels: by column, the levels of which the crossing from above is extrapolated.
 
     Raises:
         ValueError: where a name is unknown or twice, a time constant is 0, or a slope is not of two time constants.
@@ -59,32 +59,38 @@ class RunningFeatures(nn.Module):
         position: str,
         time_constants: Sequence[float],
         slopes: Sequence[tuple[float, float]] = (),
-        levels: Mapping[str, float] | None = None,
+        levels: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         levels = {} if levels is None else dict(levels)
+        flat = [(name, float(level)) for name, some in levels.items() for level in some]
         unknown = sorted({position, *levels} - set(names))
         if unknown or len(set(names)) < len(names):
-            raise ValueError(f"RunningFeatures: columns {unknown} are unknown or a name comes twice in {list(names)}")
+            raise ValueError(
+                f"RunningFeatures: columns {unknown} are unknown or a name comes twice in {list(names)}"
+            )
         if position in levels:
-            raise ValueError(f"RunningFeatures: the position {position!r} has no level; give levels of other columns")
+            raise ValueError(
+                f"RunningFeatures: the position {position!r} has no level; give levels of other columns"
+            )
         if 0 in time_constants or not {tau for pair in slopes for tau in pair} <= set(time_constants):
             raise ValueError(
                 f"RunningFeatures: wanted time constants other than 0 and slopes between two of them; "
                 f"got {list(time_constants)} and {list(slopes)}"
             )
-        self.names, self.position, self.levels = tuple(names), list(names).index(position), levels
+        self.names, self.position = tuple(names), list(names).index(position)
         self.columns = [i for i in range(len(names)) if i != self.position]
         averaged = [names[i] for i in self.columns]
         self.fast = [list(time_constants).index(a) for a, _ in slopes]
         self.slow = [list(time_constants).index(b) for _, b in slopes]
-        self.level_columns = [averaged.index(name) for name in levels]
+        self.level_columns = [averaged.index(name) for name, _ in flat]
+        self.levels = [level for _, level in flat]
         self.register_buffer("rate_K", torch.tensor([1.0 / tau for tau in time_constants]))
         self.out_names = (
             *(f"{name}.mean{tau:g}" for tau in time_constants for name in averaged),
             *(f"{name}.slope{a:g}_{b:g}" for a, b in slopes for name in averaged),
-            *(f"{name}.left{a:g}_{b:g}" for a, b in slopes for name in levels),
-            *(f"{name}.above" for name in levels),
+            *(f"{name}.left{a:g}_{b:g}.{level:g}" for a, b in slopes for name, level in flat),
+            *(f"{name}.above.{level:g}" for name, level in flat),
             f"{position}.log",
         )
         self.out_features = len(self.out_names)
@@ -132,13 +138,15 @@ class RunningFeatures(nn.Module):
         slope_SC = (mean_KC[..., fast, :] - mean_KC[..., slow, :]) / torch.where(known_SC, apart_SC, 1.0)
 
         at = self.level_columns
-        above_KL = mean_KC[..., at] - torch.tensor(list(self.levels.values()), dtype=torch.float64, device=x_F.device)
-        left_SL = above_KL[..., fast, :].clamp(min=NEAREST) / (-slope_SC[..., at]).clamp(min=NEAREST / FARTHEST)
+        level_L = torch.tensor(self.levels, dtype=torch.float64, device=x_F.device)
+        above_KL = (mean_KC[..., at] - level_L).clamp(min=NEAREST)
+        falling_SL = (-slope_SC[..., at]).clamp(min=NEAREST / FARTHEST)
+        left_SL = (above_KL[..., fast, :] / falling_SL).clamp(1.0, FARTHEST).log()
         parts = [
             mean_KC.masked_fill(~seen_KC, torch.nan),
             slope_SC.masked_fill(~known_SC, torch.nan),
-            left_SL.clamp(1.0, FARTHEST).log().masked_fill(~known_SC[..., at], torch.nan),
-            above_KL[..., :1, :].clamp(min=NEAREST).log().masked_fill(~seen_KC[..., :1, at], torch.nan),
+            left_SL.masked_fill(~known_SC[..., at], torch.nan),
+            above_KL[..., :1, :].log().masked_fill(~seen_KC[..., :1, at], torch.nan),
             x_F[..., self.position, None, None].double().clamp(min=0).log1p(),
         ]
         return torch.cat([part.flatten(-2) for part in parts], -1).to(x_F.dtype)

@@ -17,7 +17,7 @@ def test_offsets_are_the_right_order_statistics() -> None:
 
 
 def test_too_few_rows_are_refused_with_the_number_wanted() -> None:
-    with pytest.raises(ValueError, match="18 rows in a bin, but confidence 0.9 wants at least 19"):
+    with pytest.raises(ValueError, match=r"18 rows in a bin, but confidence 0\.9 wants at least 19"):
         ConformalInterval(confidence=0.9).fit(torch.zeros(18), torch.ones(18))
 
 

@@ -20,10 +20,12 @@ def model(width: int) -> SequenceModel:
     """Two blocks of two kinds of state, behind a fitted preprocessing."""
     preprocess = Standardize([f"x{i}" for i in range(width)], flags=True)
     preprocess.fit(torch.randn(100, width).where(torch.rand(100, width) > 0.1, torch.nan))
-    kinds = iter([lambda d: Aaren(d, decay=True), lambda d: LSTMAttention(d)])
-    return SequenceModel(
-        width, 2, layer=lambda d: next(kinds)(d), d_model=16, num_layers=2, preprocess=preprocess
-    )
+    kinds = iter([lambda d: Aaren(d, decay=True), LSTMAttention])
+
+    def layer(d_model: int) -> Any:
+        return next(kinds)(d_model)
+
+    return SequenceModel(width, 2, layer=layer, d_model=16, num_layers=2, preprocess=preprocess)
 
 
 LAYERS: dict[str, Callable[[int], Any]] = {

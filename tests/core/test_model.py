@@ -15,7 +15,7 @@ from remem.core.testing import check_layer
 
 class Seen(NamedTuple):
     total: Tensor
-    count: Tensor
+    number: Tensor
 
 
 class RunningMean(nn.Module):
@@ -40,10 +40,11 @@ class RunningMean(nn.Module):
         if mask_BT is not None:
             there_BTF = there_BTF & mask_BT[..., None]
         total = state.total[:, None] + x_BTF.float().masked_fill(~there_BTF, 0.0).to(state.total).cumsum(1)
-        count = state.count[:, None] + there_BTF.to(state.count).cumsum(1)
+        count = state.number[:, None] + there_BTF.to(state.number).cumsum(1)
         y_BTF = torch.cat([x_BTF, (total / count.clamp(min=1)).to(x_BTF.dtype)], -1)
         after = Seen(
-            torch.cat([state.total[:, None], total], 1)[:, -1], torch.cat([state.count[:, None], count], 1)[:, -1]
+            torch.cat([state.total[:, None], total], 1)[:, -1],
+            torch.cat([state.number[:, None], count], 1)[:, -1],
         )
         return y_BTF, after
 
@@ -73,7 +74,7 @@ def test_running_features_see_raw_values_and_are_standardised() -> None:
     torch.testing.assert_close(net.preprocess.mean_F[3:], rows.mean(0))
     y_BTO, state = net(x_BTF, mask_BT=mask_BT)
     assert torch.isfinite(y_BTO).all()
-    assert list(flatten(state))[:3] == ["features.total", "features.count", "blocks.0.m"]
+    assert list(flatten(state))[:3] == ["features.total", "features.number", "blocks.0.m"]
 
 
 def test_the_laws_hold_with_running_features() -> None:
@@ -125,7 +126,7 @@ def test_learns_a_running_maximum_position() -> None:
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(150):
         x_BTF = torch.rand(32, 20, 2)
-        best_BT = (x_BTF[..., 0].cummax(1).indices)
+        best_BT = x_BTF[..., 0].cummax(1).indices
         wanted_BT = x_BTF[..., 1].gather(1, best_BT)
         loss = (net(x_BTF)[0][..., 0] - wanted_BT).square().mean()
         optimizer.zero_grad()

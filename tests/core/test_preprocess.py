@@ -48,13 +48,16 @@ def test_flags_never_seen_stay_silent() -> None:
 
 def test_constant_columns_pass_at_zero() -> None:
     layer = Standardize(["a"], flags=False).fit(torch.full((9, 1), 1.1))
-    torch.testing.assert_close(layer(torch.tensor([[1.1], [2.1]])), torch.tensor([[0.0], [1.0]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        layer(torch.tensor([[1.1], [2.1]])), torch.tensor([[0.0], [1.0]]), atol=1e-6, rtol=0
+    )
 
 
 def test_gradients_survive_missing_values() -> None:
     layer = Standardize(["a", "b"], log=["b"])
     x_BF = torch.tensor([[NAN, NAN], [1.0, 2.0]], requires_grad=True)
     layer(x_BF).sum().backward()
+    assert x_BF.grad is not None
     assert torch.isfinite(x_BF.grad).all()
 
 

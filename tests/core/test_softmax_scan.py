@@ -106,7 +106,14 @@ def test_gradients_of_first_and_second_order(form: str) -> None:
         later, _ = softmax_step(0 * s[..., 0] + 0.3, v[..., 0, :], state)
         return torch.cat([o.flatten(), later.flatten()])
 
-    arguments = (number(2, 2, 5), number(2, 2, 5, 2), number(2, 2, 5), number(2, 2), number(2, 2), number(2, 2, 2))
+    arguments = (
+        number(2, 2, 5),
+        number(2, 2, 5, 2),
+        number(2, 2, 5),
+        number(2, 2),
+        number(2, 2),
+        number(2, 2, 2),
+    )
     assert torch.autograd.gradcheck(outputs, arguments)
     assert torch.autograd.gradgradcheck(outputs, arguments)
 
@@ -130,5 +137,5 @@ def test_bfloat16_values_keep_a_float32_state() -> None:
 
 def test_unknown_form() -> None:
     s, v, _, _ = inputs(6, 1, 3)
-    with pytest.raises(ValueError, match="form is 'paralel'.*'parallel'"):
+    with pytest.raises(ValueError, match=r"form is 'paralel'.*'parallel'"):
         softmax_scan(s, v, form="paralel")
