@@ -1,11 +1,13 @@
 """The simple baselines that a manifest carries as plain numbers, so that `remem evaluate` prints them beside the model.
 
 `baselines` of a manifest maps a name to one of
+
 - `{"kind": "constant", "value": v}`
 - `{"kind": "linear", "features": [...], "weights": [...], "intercept": b}`
 - `{"kind": "log10_linear", ...}`, the same as a power of ten
 - `{"kind": "fade_line", "window": n, "otherwise": life}` (online): a straight line through a cell's last n capacities
   to its end of life; a life of `otherwise` cycles where they do not fall.
+
 Features are columns of `data.battery.early` (early) or of the cycles table, `cycle` included (online). All but the fade
 line forecast what the bundle's output names: cycle life (early) or remaining life (online), in cycles.
 """

@@ -27,14 +27,18 @@ def cycles():
 def trained(cycles, tmp_path_factory):
     """One model with both kinds of state: sums, and a ring with positions."""
     torch.manual_seed(0)
-    kinds = iter((Aaren, CausalAttention))
+    kinds = [CausalAttention, Aaren]
+
+    def layer(d_model):
+        return kinds.pop()(d_model)
+
     running = RunningFeatures(
         FEATURES, position="cycle", time_constants=(5, 30), slopes=[(5, 30)], levels={"capacity_ah": (0.88,)}
     )
     model = SequenceModel(
         len(FEATURES),
         3,
-        layer=lambda d_model: next(kinds)(d_model),
+        layer=layer,
         d_model=8,
         num_layers=2,
         features=running,
