@@ -176,6 +176,8 @@ def _sign(current: pl.Series, state: pl.Series) -> tuple[pl.Series, int]:
 
 def _end_to_end(samples: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """One running clock out of step clocks: where time falls, the time so far is added."""
+    if not samples["test_time_s"].dtype.is_numeric():
+        return samples, 0  # schema.conform names the first bad value
     time = pl.col("test_time_s")
     fell = (time < time.shift(1)).fill_null(False)
     before = pl.when(fell).then(time.shift(1)).otherwise(0.0).cum_sum()
@@ -230,4 +232,7 @@ def read_batterydf(path: Path) -> pl.DataFrame:
             f"{path}: batterydf cannot read this file ({first}); export the test as csv with time, voltage and "
             "current columns"
         ) from error
-    return pl.DataFrame({str(name): table[name].to_numpy() for name in table.columns}, strict=False)
+    columns = {str(name): table.iloc[:, i].astype(object) for i, name in enumerate(table.columns)}
+    return pl.DataFrame(
+        {name: c.where(c.notna(), None).tolist() for name, c in columns.items()}, strict=False
+    )

@@ -273,14 +273,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _rename(frame: pl.DataFrame, columns: Mapping[str, str] | None, path: Path) -> pl.DataFrame:
-    for old in columns or {}:
+    columns = columns or {}
+    for old in columns:
         if old not in frame.columns:
             raise ValueError(
                 f"{path}: columns= renames {near(old, frame.columns)}, which the file does not have; got "
                 f"{frame.columns}; correct the name (--columns old=new)"
             )
-    frame = frame.rename(dict(columns or {}))
-    return frame.rename({c: c.strip() for c in frame.columns if c != c.strip()})
+    names = [columns.get(name, name).strip() for name in frame.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{path}: after renaming there would be {names.count(name)} columns '{name}'; wanted one; rename "
+                f"the other away ({{'{name}': 'other_{name}'}}, --columns {name}=other_{name})"
+            )
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
 # --- layouts -------------------------------------------------------------------------------------------------

@@ -323,6 +323,8 @@ def test_wrong_rename(cycles: pl.DataFrame, tmp_path: Path) -> None:
     cycles.write_csv(tmp_path / "a.csv")
     with pytest.raises(ValueError, match=r"'Capacity_Ah' \(near: 'capacity_ah'.*does not have"):
         read(tmp_path / "a.csv", columns={"Capacity_Ah": "capacity_ah"})
+    with pytest.raises(ValueError, match=r"there would be 2 columns 'capacity_ah'.*rename the other away"):
+        read(tmp_path / "a.csv", columns={"cc_q_ah": "capacity_ah"})
 
 
 @pytest.mark.parametrize(
