@@ -110,7 +110,7 @@ class Cells:
         return Cells(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def charge_ah(self, cycle: np.ndarray) -> np.ndarray:
-        """(N,) cyclable lithium at `cycle` (N,), Ah: exactly `EOL_AH` at `life`, less before, more after."""
+        """(N,) cyclable lithium at `cycle` (N,), Ah: exactly `EOL_AH` at `life`, more before, less after."""
         part = cycle / self.life
         lost = (1 - self.knee) * part**0.9 + self.knee * part**self.sharpness
         rise = self.rise_ah * (1 - np.exp(-cycle / 40)) * (1 - part)
@@ -133,6 +133,7 @@ def _voltage(
     """(R, K) cell voltage at depth of discharge `depth` (K,), share of `charge_ah` (R,); current_a > 0 discharges."""
     q = charge_ah[:, None] * depth
     negative_ah, positive_ah = 1.25 * NOMINAL_AH, 1.15 * NOMINAL_AH
+    # a little lithium stays behind in graphite, and not all of the lost material was in use
     x = (charge_ah[:, None] * 1.0005 - q) / (negative_ah * (1 - 0.25 * lam[:, None]))
     # tables, because the potentials are smooth and the rows many
     axis = np.linspace(-0.02, 1.2, 20_001)
