@@ -6,7 +6,7 @@ from sphinx.application import Sphinx
 
 project = "remem"
 author = "The remem authors"
-copyright = "2026, The remem authors"  # noqa: A001  (Sphinx's own word)
+copyright = "2026, The remem authors"
 version = release = installed("remem")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -158,12 +158,20 @@ def test_manifest_and_graph_must_agree_on_the_features(early_bundle):
 WITHOUT_TORCH = """
 import sys
 
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "lightning", "sklearn", "xgboost", "matplotlib"}:
-            raise ImportError(f"{name} is not installed here")
+class Without:
+    "A finder that knows no training stack, as where it is not installed."
 
-sys.meta_path.insert(0, Refuse())
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        hidden = {"torch", "lightning", "pytorch_lightning", "sklearn", "xgboost", "matplotlib"}
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from remem.apps.cli import main
 raise SystemExit(main(sys.argv[1:]))
 """
