@@ -57,6 +57,7 @@ INPUTS = (*dict.fromkeys(name for member in MEMBERS for name in member.features)
 RIDGE = 0.3  # penalty on standardised features
 ALONE = 60  # up to so many cells each cell is a fold of its own
 FOLDS = 20
+OUTSIDE = 2.0  # standard deviations that a feature is believed outside its range in training
 BEYOND = 2.0  # lives longer than the longest seen by more than this factor are not promised
 
 
@@ -68,6 +69,7 @@ class EarlyEnsemble(nn.Module):
 
     centre: Tensor  # (F,) mean of each feature
     scale: Tensor  # (F,) its standard deviation
+    reach: Tensor  # (2, F) standardised values are clipped to these
     cells: Tensor  # (N, F) standardised training cells
     used: Tensor  # (M, F) one where the member sees the feature
     bias: Tensor  # (K,)
@@ -77,7 +79,7 @@ class EarlyEnsemble(nn.Module):
     prior: Tensor  # (M, 4) constant, linear and radial variance and noise of the models on all cells
     inverse: Tensor  # (M, N, N) inverse covariance of the cells under them
     fold: Tensor  # (N,) the model that had left the cell out
-    score: Tensor  # (N,) its error at the cell in units of its own spread there
+    score: Tensor  # (N,) its error there over the root of its spread: wider for strange cells, with restraint
     rank: Tensor  # () see `interval_rank`
     bounds: Tensor  # (2,) log10 of the lives that predictions are clipped to
     physical: Tensor  # (3,) columns of last_cycle, q_now, fade_now; empty where the features lack them
@@ -143,6 +145,7 @@ class EarlyEnsemble(nn.Module):
         buffers |= {
             "centre": centre,
             "scale": scale,
+            "reach": np.stack([z.min(0) - OUTSIDE, z.max(0) + OUTSIDE]),
             "cells": z,
             "fold": fold,
             "score": np.ones(len(y)),
@@ -158,19 +161,25 @@ class EarlyEnsemble(nn.Module):
             model.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
         with torch.no_grad():
             left_out = model._lives(torch.from_numpy(x))[0].gather(1, model.fold[:, None])[:, 0]
-        model.score = (torch.from_numpy(np.log10(y)) - left_out).abs() / torch.from_numpy(spread)
+        model.score = (torch.from_numpy(np.log10(y)) - left_out).abs() / torch.from_numpy(spread).sqrt()
         return model.eval()
 
     def forward(self, x_BF: Tensor) -> Tensor:
         life_BK, spread_B1 = self._lives(x_BF.double())
-        lo_B, hi_B = jackknife_plus(life_BK[:, self.fold], spread_B1 * self.score, self._rank)
+        lo_B, hi_B = jackknife_plus(life_BK[:, self.fold], spread_B1.sqrt() * self.score, self._rank)
         point_B = life_BK[:, 0]
         out_B3 = torch.stack([point_B, torch.minimum(lo_B, point_B), torch.maximum(hi_B, point_B)], dim=-1)
         return (10**out_B3).to(x_BF.dtype)
 
+    def left_out(self, x_NF: Tensor) -> Tensor:
+        """(N,) cycle life of the N training cells, in the order of the fit, each by the model that had left it out."""
+        life_NK, _ = self._lives(x_NF.double())
+        return 10 ** life_NK.gather(1, self.fold[:, None])[:, 0]
+
     def _lives(self, x_BF: Tensor) -> tuple[Tensor, Tensor]:
         """log10 life by each of the K models (B, K), and the spread of the model on all cells (B, 1)."""
         z_BF = torch.where(torch.isnan(x_BF), 0.0, (x_BF - self.centre) / self.scale)
+        z_BF = z_BF.clamp(self.reach[0], self.reach[1])
         z_MBF = z_BF * self.used[:, None]
         cells_MNF = self.cells * self.used[:, None]
         inner_MBN = z_MBF @ cells_MNF.transpose(1, 2)
