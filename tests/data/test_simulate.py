@@ -10,18 +10,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from remem.data.battery.cell_model import EOL_AH, Cells, graphite_v, lfp_v, nmc_v
 from remem.data.battery.checks import check
 from remem.data.battery.schema import CHARGE_FEATURES, conform, curve_matrix
-from remem.data.battery.simulate import (
-    EOL_AH,
-    Cells,
-    graphite_v,
-    lfp_v,
-    nmc_v,
-    simulate_curves,
-    simulate_cycles,
-    simulate_samples,
-)
+from remem.data.battery.simulate import simulate_curves, simulate_cycles, simulate_samples
 
 
 @pytest.fixture(scope="module")
