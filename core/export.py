@@ -332,10 +332,15 @@ def _probes(sizes: Sequence[Any]) -> list[tuple[Any, float, float]]:
 def _compare(
     names: Sequence[str], got: Sequence[np.ndarray], wanted: Sequence[Tensor], tolerance: float, where: str
 ) -> None:
-    for name, a, tensor in zip(names, got, wanted, strict=True):
-        b = tensor.numpy()
-        if a.shape != b.shape:
-            raise ExportError(f"{where}: {name} has shape {a.shape}, the model gives {b.shape}")
+    for name, array, tensor in zip(names, got, wanted, strict=True):
+        if array.shape != tensor.shape:
+            raise ExportError(
+                f"{where}: {name} has shape {array.shape}, the model gives {tuple(tensor.shape)}"
+            )
+        differs = (
+            array != tensor.numpy()
+        )  # equal infinities, as a loud input may give, are equal; NaN never is
+        a, b = (numbers[differs].astype(np.float64) for numbers in (array, tensor.numpy()))
         error = float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)), initial=0.0))
         if not error <= tolerance:
             raise ExportError(

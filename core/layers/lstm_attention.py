@@ -43,7 +43,7 @@ class LSTMAttention(nn.Module):
 
     closed_G: Tensor
 
-    def __init__(self, d_model: int, *, num_heads: int = 1) -> None:
+    def __init__(self, d_model: int, *, num_heads: int = 4) -> None:
         super().__init__()
         if d_model % num_heads:
             raise ValueError(f"LSTMAttention: num_heads {num_heads} does not divide d_model {d_model}")

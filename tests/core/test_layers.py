@@ -59,7 +59,7 @@ def test_attention_refuses_an_empty_window() -> None:
 
 def test_lstm_attention_is_an_lstm_and_a_softmax_over_its_outputs() -> None:
     torch.manual_seed(0)
-    layer = LSTMAttention(8)
+    layer = LSTMAttention(8, num_heads=1)
     x_BTD = torch.randn(2, 20, 8)
     h_BTD, (h_1BD, c_1BD) = layer.lstm(x_BTD)
     s_BT = layer.score(torch.tanh(layer.hidden(h_BTD)))[..., 0]
@@ -73,7 +73,7 @@ def test_lstm_attention_is_an_lstm_and_a_softmax_over_its_outputs() -> None:
 def test_closed_gates_get_no_gradient_from_padding() -> None:
     """The same gradients whether padding is there or not."""
     torch.manual_seed(0)
-    layer = LSTMAttention(8)
+    layer = LSTMAttention(8, num_heads=1)
     x_BTD = torch.randn(1, 6, 8)
     layer(x_BTD[:, :4])[0].sum().backward()
     wanted = [p.grad.clone() for p in layer.parameters()]

@@ -65,7 +65,7 @@ def test_layers_satisfy_the_protocol(layer: type) -> None:
 
 def test_declared_bytes_of_one_row() -> None:
     assert nbytes(Aaren(64).init_state(1)) == 4 * (64 + 2 * 4)
-    assert nbytes(LSTMAttention(64).init_state(1)) == 4 * (3 * 64 + 2)
+    assert nbytes(LSTMAttention(64).init_state(1)) == 4 * (3 * 64 + 2 * 4)
     assert nbytes(CausalAttention(64, window=10).init_state(1)) == 4 * 2 * 64 * 10 + 8
 
 
