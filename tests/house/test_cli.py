@@ -1,8 +1,14 @@
 """The front of the command line: exit codes, near names, one-line errors."""
 
+import json
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+
 import pytest
 
 from remem.apps import cli
+from remem.apps.commands import bench
 
 
 @pytest.fixture
@@ -103,4 +109,36 @@ def test_interrupt_is_130(command, capsys):
 def test_wrong_usage_is_2(name):
     with pytest.raises(SystemExit) as stop:
         cli.main([name])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_its_file(name):
+    assert find_spec(cli.COMMANDS[name][0], "remem.apps") is not None
+
+
+@pytest.fixture
+def a_bench(monkeypatch):
+    """The only benchmark there is: it tells what it was asked."""
+    module = ModuleType("remem.apps.a_bench")
+    module.rows = lambda *, seeds, root: [{"model": "mean", "rmse": 321.5, "seeds": seeds, "root": root}]
+    monkeypatch.setitem(sys.modules, "remem.apps.a_bench", module)
+    monkeypatch.setattr(bench, "BENCHES", {"tiny": ("..a_bench", "rows", "a tiny table")})
+
+
+def test_bench_prints_rows_for_machines_and_for_people(a_bench, capsys):
+    assert cli.main(["bench", "tiny", "--json", "--seeds", "2", "--data.root", "somewhere"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [{"model": "mean", "rmse": 321.5, "seeds": 2, "root": "somewhere"}]
+    assert "tiny" in err
+    assert cli.main(["bench", "tiny"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["model", "rmse", "seeds", "root"]
+    assert out[2].split() == ["mean", "322", "5"]
+
+
+@pytest.mark.parametrize("argv", [["huge"], ["tiny", "--seeds", "0"]])
+def test_bench_refuses_what_it_does_not_know(argv, a_bench):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bench", *argv])
     assert stop.value.code == 2
