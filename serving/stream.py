@@ -79,7 +79,8 @@ class StreamSession:
             `cell_id, cycle, rul, rul_lo, rul_hi, cycle_life, flags` (a list), ready for JSON.
 
         Raises:
-            ValueError: where the observation has no usable cycle or lacks a feature; the cell's state stays as it was.
+            ValueError: where the observation has no usable cycle or lacks a feature, or the model gives no number; the
+                state of the cell stays as it was.
         """
         cell = str(id)
         memory = self._cells.get(cell)
