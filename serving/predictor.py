@@ -5,7 +5,7 @@ Shape legend: N cells, T longest length, F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +91,8 @@ class Predictor:
         limit = int(self.bundle.manifest["input"]["max_cycle"])
         if self.bundle.kind == "early_tabular":
             cells = early_features(frame, max_cycle=limit)
-            x_NF = cells.columns(self.bundle.features)
-            y_NO = self._session.run(["y"], {"x": x_NF.astype(np.float32)})[0]
+            x_NF = cells.x[:, self._columns(cells.names)].astype(np.float32)
+            y_NO = self._session.run(["y"], {"x": x_NF})[0]
             ids, cycle, own_flags = cells.cell_id, cells.last_cycle, cells.flags
         else:
             steps = early_sequences(frame, max_cycle=limit)
@@ -139,14 +139,18 @@ class Predictor:
 
     def _window(self, steps: Sequences) -> np.ndarray:
         """(N, T, 3) outputs of the window graph, its features picked by name."""
-        absent = [name for name in self.bundle.features if name not in steps.names]
+        x_NTF = steps.x[..., self._columns(steps.names)]
+        return np.asarray(self._session.run(["y"], {"x": x_NTF, "mask": steps.mask})[0])
+
+    def _columns(self, names: Sequence[str]) -> list[int]:
+        """Where the graph's features are among `names`."""
+        absent = [name for name in self.bundle.features if name not in names]
         if absent:
             raise ValueError(
-                f"frame: the bundle {self.bundle.path} needs columns {absent}; the table gives {list(steps.names)}; "
+                f"frame: the bundle {self.bundle.path} needs columns {absent}; the table gives {list(names)}; "
                 "add or rename them (--columns old=new), with nulls where values are missing"
             )
-        x_NTF = steps.x[..., [steps.names.index(name) for name in self.bundle.features]]
-        return np.asarray(self._session.run(["y"], {"x": x_NTF, "mask": steps.mask})[0])
+        return [names.index(name) for name in self.bundle.features]
 
 
 def _joined(flags: Iterable[str]) -> str:

@@ -91,7 +91,9 @@ class StreamSession:
         fed = dict(zip(self._names, self._fresh if memory is None else memory.state, strict=True))
         y, *state = self._step.run(self._outputs, {"x": x_F[None]} | fed)
         if not np.isfinite(y).all():
-            raise ValueError(f"cell {cell}: the model gave {y[0].tolist()} at cycle {cycle}; export the bundle again")
+            raise ValueError(
+                f"cell {cell}: the model gave {y[0].tolist()} at cycle {cycle}; export the bundle again"
+            )
         self._cells[cell] = _Memory(cycle, tuple(state))
         rul, lo, hi = np.maximum(y[0].astype(np.float64), 0.0).tolist()
         return {
