@@ -24,11 +24,16 @@ class TaskModule(LightningModule):
 
     `record` holds plain numbers and strings that the bundle's manifest needs and the weights do not hold (data,
     split, seeds, metrics, simple baselines). It travels inside the checkpoint, so a bundle can be made from it later.
+    `held_out` holds the figures on cells that the weights had not seen, by the name of the split; `title` is the model's
+    name in tables.
     """
+
+    title: str
 
     def __init__(self) -> None:
         super().__init__()
         self.record: dict[str, Any] = {}
+        self.held_out: dict[str, dict[str, float]] = {}
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:

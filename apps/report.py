@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ img { max-width: 100% } p { max-width: 46rem } .wide { overflow-x: auto }
 {% for part in parts %}
 {% if part.heading %}<h2>{{ part.heading }}</h2>{% endif %}
 {% for line in part.text %}<p>{{ line }}</p>{% endfor %}
-{% if part.rows %}<div class="wide"><table><tr>{% for name in part.columns %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>{% endif %}
+{% if part.rows %}<div class="wide"><table>
+<tr>{% for name in part.columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>{% endif %}
 {% if part.image %}<img alt="{{ part.heading }}" src="data:image/png;base64,{{ part.image }}">{% endif %}
 {% endfor %}</body></html>
 """,
@@ -85,10 +88,10 @@ def format_cell(value: object) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
-    if value != value:  # NaN
+    if math.isnan(value):
         return ""
     size = abs(value)
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"  # noqa: PLR2004
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"
 
 
 def text_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -97,7 +100,7 @@ def text_table(rows: Sequence[Mapping[str, object]]) -> str:
     cells = [columns, *([format_cell(row.get(name)) for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in cells
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

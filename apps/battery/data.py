@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import polars as pl
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from ...data.battery.early import early_features
 from ...data.battery.early_sequence import early_sequences
+from ...data.battery.online import Labels, floors, online_sequences
 from ...data.split import group_folds
 from ...data.windows import Sequences
 from ..datamodule import sequence_loader
+from ..module import Batch
+from .gaussian import INPUTS
 from .sets import Cells, load_cells
 
 View = Literal["table", "sequence"]
@@ -29,8 +36,11 @@ class BatteryData(LightningDataModule):
         root: folder of the real sets; null looks at REMEM_DATA and the download cache, then generates cells.
         path: your own training cells (one or more files) instead of a named set.
         test_path: your own cells to judge the result on.
-        max_cycle: early: cycles that may be looked at, 5..100.
-        valid_fold: fold of training cells (of n_folds) kept for validation and calibration.
+        max_cycle: early: last cycle that may be looked at, 5..100.
+        nominal_capacity_ah: capacity of a new cell; null takes that of the named set.
+        eol_fraction: share of it at which a life ends.
+        valid_fold: fold of training cells (of n_folds) kept for validation and calibration; the closed-form ensemble
+            calibrates by leaving cells out and takes none (null).
         n_folds: number of folds by cell.
         batch_size: cells per step.
         seed: of the folds, the generated cells and the order of batches.
@@ -39,29 +49,112 @@ class BatteryData(LightningDataModule):
     def __init__(
         self,
         task: Literal["early", "online"] = "early",
-        set: str | None = None,  # noqa: A002  (the word users type)
+        set: str | None = None,
         view: View = "table",
         root: str | None = None,
         path: Sequence[str] = (),
         test_path: Sequence[str] = (),
         max_cycle: int = 100,
-        valid_fold: int = 0,
+        nominal_capacity_ah: float | None = None,
+        eol_fraction: float = 0.8,
+        valid_fold: int | None = None,
         n_folds: int = 5,
         batch_size: int = 8,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.task, self.view, self.max_cycle = task, view, max_cycle
-        self._cells: Cells | None = None
+        if task == "online" and view == "table":
+            raise ValueError("--data.task online takes --data.view sequence: one step per cycle")
+        if valid_fold is not None and not 0 <= valid_fold < n_folds:
+            raise ValueError(f"--data.valid_fold is {valid_fold}; with --data.n_folds {n_folds} take 0..{n_folds - 1}")
 
-    @property
+    @cached_property
     def cells(self) -> Cells:
         """The tables, read on first use."""
-        if self._cells is None:
-            hp = self.hparams
-            self._cells = load_cells(
-                hp.task, name=hp.set, root=hp.root, paths=hp.path, test_paths=hp.test_path, seed=hp.seed
-            )
-            print(f"data: {self._cells.source}", file=sys.stderr)
-        return self._cells
+        hp = self.hparams
+        cells = load_cells(
+            hp.task,
+            name=hp.set,
+            root=hp.root,
+            paths=hp.path,
+            test_paths=hp.test_path,
+            nominal_capacity_ah=hp.nominal_capacity_ah,
+            eol_fraction=hp.eol_fraction,
+            seed=hp.seed,
+        )
+        print(f"data: {cells.source}", file=sys.stderr)
+        return cells
+
+    def fold_of_cells(self) -> tuple[list[str], list[str]]:
+        """Training cells, and those kept for validation and calibration."""
+        names = self.cells.train["cell_id"].unique(maintain_order=True).to_list()
+        if self.hparams.valid_fold is None:
+            return names, []
+        folds = list(group_folds(names, self.hparams.n_folds, seed=self.hparams.seed))
+        train, held = folds[self.hparams.valid_fold]
+        return [names[i] for i in train], [names[i] for i in held]
+
+    def sequences(self, frame: pl.DataFrame) -> Sequences:
+        """The task's sequences of a table, with labels where the table has them."""
+        if self.hparams.task == "early":
+            return early_sequences(frame, max_cycle=self.hparams.max_cycle)
+        return online_sequences(frame)
+
+    def frame_of(self, names: Sequence[str]) -> pl.DataFrame:
+        """Rows of these training cells."""
+        return self.cells.train.filter(pl.col("cell_id").is_in(list(names)))
+
+    def floors(self) -> dict[str, dict[str, object]]:
+        """The simple forecasts that stand beside the model in every table, fitted on the training cells."""
+        names = self.fold_of_cells()[0]
+        if self.cells.ends is not None:
+            return floors(Labels(self.frame_of(names), self.cells.ends.filter(pl.col("cell_id").is_in(names))))
+        cells = early_features(self.frame_of(names), max_cycle=self.hparams.max_cycle)
+        life = np.log10(cells.cycle_life)
+        slope, intercept = np.polyfit(cells.columns(("dq_log_var",))[:, 0], life, 1)
+        weights = {"features": ["dq_log_var"], "weights": [float(slope)], "intercept": float(intercept)}
+        return {
+            "mean log life": {"kind": "constant", "value": float(10 ** life.mean())},
+            "variance model": {"kind": "log10_linear", **weights},
+        }
+
+    def train_dataloader(self) -> DataLoader:
+        frame = self.frame_of(self.fold_of_cells()[0])
+        if self.hparams.view == "table":
+            return _whole(self._table(frame))
+        return sequence_loader(
+            self.sequences(frame),
+            batch_size=self.hparams.batch_size,
+            shuffle=True,
+            seed=self.hparams.seed,
+            augment=self.augment,
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        _, held = self.fold_of_cells()
+        return self._loader(self.frame_of(held)) if held else []
+
+    def test_dataloader(self) -> list[DataLoader]:
+        if not self.cells.tests:
+            raise ValueError("there are no test cells; give some with --data.test_path FILE")
+        return [self._loader(frame) for frame in self.cells.tests.values()]
+
+    def predict_dataloader(self) -> list[DataLoader]:
+        return self.test_dataloader()
+
+    def _loader(self, frame: pl.DataFrame) -> DataLoader:
+        if self.hparams.view == "table":
+            return _whole(self._table(frame))
+        return sequence_loader(self.sequences(frame), batch_size=self.hparams.batch_size)
+
+    def _table(self, frame: pl.DataFrame) -> Batch:
+        cells = early_features(frame, max_cycle=self.hparams.max_cycle)
+        if cells.cycle_life is None or not np.isfinite(cells.cycle_life).all():
+            raise ValueError("training and test cells need a cycle_life each; add the column, or drop cells without it")
+        return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.cycle_life)}
+
+
+def _whole(batch: Batch) -> DataLoader:
+    """One batch that is everything: a closed-form fit sees all cells at once."""
+    return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Literal
 
 import polars as pl
 
+from ...data.battery.online import NOMINAL_CAPACITY_AH, label_rul
 from ...data.battery.readers import read_curves, read_cycles
 from ...data.battery.schema import near
 from ...data.battery.simulate import simulate_curves, simulate_cycles
@@ -36,6 +37,10 @@ SETS: dict[str, BatterySet] = {
     "xjtu": BatterySet("online", ("xjtu_percycle.parquet",)),
     "tongji": BatterySet("online", ("tju_percycle.parquet",)),
 }
+OUTLIERS = ("test1_22",)
+"""Cells the re-analysis of Severson et al. leaves out of its figures; every table is printed with and without them."""
+
+DEFAULT_NOMINAL_AH = 1.1
 DEFAULT_SET: dict[Task, str] = {"early": "severson", "online": "hust"}
 
 
@@ -43,12 +48,16 @@ DEFAULT_SET: dict[Task, str] = {"early": "severson", "online": "hust"}
 class Cells:
     """Tables of one task: what a model may be fitted and chosen on, and what only judges it.
 
-    source: one line for people: where the cells come from.
+    source: one line for people: where the cells come from. nominal_capacity_ah: of a new cell, by `group` where the
+    cells differ. Online tables carry a column `rul`, and `ends` says what became of each training cell (see
+    `remem.data.battery.online.Labels`).
     """
 
     train: pl.DataFrame
     tests: Mapping[str, pl.DataFrame]
     source: str
+    nominal_capacity_ah: float | Mapping[str, float]
+    ends: pl.DataFrame | None = None
 
 
 def load_cells(
@@ -58,6 +67,8 @@ def load_cells(
     root: str | None = None,
     paths: Sequence[str] = (),
     test_paths: Sequence[str] = (),
+    nominal_capacity_ah: float | None = None,
+    eol_fraction: float = 0.8,
     seed: int = 0,
 ) -> Cells:
     """The user's own files, else the named real set, else generated cells (and `source` says which).
@@ -66,34 +77,43 @@ def load_cells(
         name: a key of `SETS`; None takes the task's own default.
         root: folder that holds the real sets; None looks at REMEM_DATA and the download cache.
         paths, test_paths: files of the user's own cells; they replace the named set.
+        nominal_capacity_ah: None takes that of the set (own cells: 1.1 Ah).
+        seed: of generated cells.
 
     Raises:
         ValueError: an unknown set, a set of the other task, or a file that breaks the schema.
     """
-    read = read_curves if task == "early" else read_cycles
-    if paths:
-        tests = {Path(path).stem: read(path).frame for path in test_paths}
-        return Cells(read(list(paths)).frame, tests, f"own cells from {', '.join(Path(p).name for p in paths)}")
     chosen = DEFAULT_SET[task] if name is None else name
     if chosen not in SETS:
         raise ValueError(f"--data.set {near(chosen, SETS)}: no such set; there are {', '.join(SETS)}")
-    entry = SETS[chosen]
-    if entry.task != task:
+    if SETS[chosen].task != task:
         fitting = ", ".join(key for key, value in SETS.items() if value.task == task)
-        raise ValueError(f"--data.set {chosen} serves --data.task {entry.task}; for {task} take one of {fitting}")
-    folder = find(chosen, root)
-    if folder is None:
-        if root is not None:
-            raise ValueError(f"--data.root {root}: {chosen} is not there; see `remem data check {chosen} --root {root}`")
-        return _generated(task, chosen, seed)
-    tests = {label: read(folder / file).frame for label, file in entry.tests.items() if (folder / file).exists()}
-    train = read([folder / file for file in entry.files]).frame
-    return Cells(train, tests, f"{chosen}, {train['cell_id'].n_unique()} training cells")
-
-
-def _generated(task: Task, wanted: str, seed: int) -> Cells:
-    make = simulate_curves if task == "early" else simulate_cycles
-    train, test = make(40, seed=seed), make(20, seed=seed + 10_000)
-    test = test.with_columns("test_" + pl.col("cell_id"))
-    note = f"generated cells (the real set '{wanted}' was not found; set REMEM_DATA or --data.root)"
-    return Cells(train, {"generated test": test}, note)
+        raise ValueError(f"--data.set {chosen} serves --data.task {SETS[chosen].task}; for {task} take one of {fitting}")
+    read = read_curves if task == "early" else read_cycles
+    nominal: float | Mapping[str, float] = DEFAULT_NOMINAL_AH
+    if paths:
+        train = read(list(paths)).frame
+        tests = {Path(path).stem: read(path).frame for path in test_paths}
+        source = f"own cells from {', '.join(Path(path).name for path in paths)}"
+    elif (folder := find(chosen, root)) is not None:
+        train = read([folder / file for file in SETS[chosen].files]).frame
+        files = {label: folder / file for label, file in SETS[chosen].tests.items()}
+        tests = {label: read(file).frame for label, file in files.items() if file.exists()}
+        source = f"{chosen}, {train['cell_id'].n_unique()} training cells"
+        nominal = NOMINAL_CAPACITY_AH.get(chosen, nominal)
+    elif root is not None:
+        raise ValueError(f"--data.root {root}: {chosen} is not there; `remem data check {chosen}` says what is")
+    else:
+        make = simulate_curves if task == "early" else simulate_cycles
+        train = make(40, seed=seed)
+        tests = {"generated test": make(20, seed=seed + 10_000).with_columns("test_" + pl.col("cell_id"))}
+        source = f"generated cells (the real set '{chosen}' was not found; set REMEM_DATA or --data.root)"
+    nominal = nominal if nominal_capacity_ah is None else nominal_capacity_ah
+    if task == "early":
+        return Cells(train, tests, source, nominal)
+    labels = label_rul(train, nominal_capacity_ah=nominal, eol_fraction=eol_fraction)
+    judged = {
+        label: label_rul(frame, nominal_capacity_ah=nominal, eol_fraction=eol_fraction).frame
+        for label, frame in tests.items()
+    }
+    return Cells(labels.frame, judged, f"{source}, ends of life: {labels.counts}", nominal, labels.cells)

@@ -1,0 +1,98 @@
+"""Judge a bundle as production will use it: through onnxruntime, beside the simple baselines it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ...data.battery.early import early_features
+from ...data.battery.metrics import bootstrap_interval, life_metrics
+from ...serving.baselines import early_baselines, online_baselines
+from ...serving.predictor import Predictor
+
+LATE = 0.9  # share of a life after which relative errors of the little that is left say nothing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Forecasts of one table beside the truth.
+
+    All arrays (n,), in cycles; `cell` names each row's cell. `whole` is False where some cells were left out.
+    """
+
+    label: str
+    cell: np.ndarray
+    cycle: np.ndarray
+    truth: np.ndarray
+    point: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    flags: np.ndarray
+    baselines: Mapping[str, np.ndarray]
+    whole: bool = True
+
+    def rows(self, *, model: str) -> list[dict[str, object]]:
+        """One row for the model and one for each baseline: `split, model, cells, rmse, mape, ...`."""
+        common = {"split": self.label, "cells": len(np.unique(self.cell))}
+        own = life_metrics(self.truth, self.point, self.lo, self.hi)
+        low, high = bootstrap_interval(self.truth, self.point, "mape", groups=self.cell)
+        table = [common | {"model": model} | own | {"mape_low": low, "mape_high": high}]
+        table += [
+            common | {"model": name} | life_metrics(self.truth, point) for name, point in self.baselines.items()
+        ]
+        return [_ordered(row) for row in table]
+
+    def without(self, cells: Sequence[str], label: str) -> Verdict:
+        """The same forecasts with some cells left out, under another label."""
+        keep = ~np.isin(self.cell, list(cells))
+        arrays = [a[keep] for a in (self.cell, self.cycle, self.truth, self.point, self.lo, self.hi, self.flags)]
+        return Verdict(label, *arrays, {name: point[keep] for name, point in self.baselines.items()}, whole=False)
+
+
+def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdict:
+    """Cycle lives of all cells of a curves table with a `cycle_life` column."""
+    out = predictor.predict(curves)
+    known = dict(curves.select("cell_id", "cycle_life").unique(maintain_order=True).iter_rows())
+    truth = np.array([known[cell] for cell in out["cell_id"]], float)
+    limit = int(predictor.bundle.manifest["input"]["max_cycle"])
+    baselines = early_baselines(predictor.bundle, early_features(curves, max_cycle=limit))
+    cycle = out["cycle"].to_numpy()
+    return Verdict(
+        label,
+        out["cell_id"].to_numpy(),
+        cycle,
+        truth,
+        out["cycle_life"].to_numpy(),
+        cycle + out["rul_lo"].to_numpy(),
+        cycle + out["rul_hi"].to_numpy(),
+        out["flags"].to_numpy(),
+        baselines,
+    )
+
+
+def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late: float = LATE) -> Verdict:
+    """Remaining lives at every row of a cycles table with a `rul` column, up to the share `late` of each life.
+
+    Rows without a label (cells that never reach their end of life) and rows past `late` are not judged.
+    """
+    out = predictor.predict(cycles)
+    truth, cycle = cycles["rul"].cast(pl.Float64).fill_null(np.nan).to_numpy(), cycles["cycle"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        judged = np.isfinite(truth) & (truth > 0) & (cycle <= late * (cycle + truth))
+    baselines = online_baselines(predictor.bundle, cycles)
+    return Verdict(
+        label,
+        out["cell_id"].to_numpy()[judged],
+        cycle[judged],
+        truth[judged],
+        *(out[name].to_numpy()[judged] for name in ("rul", "rul_lo", "rul_hi", "flags")),
+        {name: point[judged] for name, point in baselines.items()},
+    )
+
+
+def _ordered(row: Mapping[str, object]) -> dict[str, object]:
+    first = ("split", "model", "cells")
+    return {name: row[name] for name in first} | {k: v for k, v in row.items() if k not in (*first, "n")}
