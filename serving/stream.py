@@ -18,6 +18,10 @@ from .bundle import Bundle, open_bundle
 from .session import Device
 
 
+LAST_CYCLE = 2**31 - 1
+"""Cycle numbers are 32-bit integers, as in every table."""
+
+
 class _Memory(NamedTuple):
     cycle: int
     state: tuple[np.ndarray, ...]
@@ -82,6 +86,8 @@ class StreamSession:
             ValueError: where the observation has no usable cycle or lacks a feature, or the model gives no number; the
                 state of the cell stays as it was.
         """
+        if not isinstance(id, str | int) or isinstance(id, bool):
+            raise ValueError(f"the cell is {id!r}; wanted its name, text or a whole number")
         cell = str(id)
         memory = self._cells.get(cell)
         cycle = _cycle(cell, observation, memory)
@@ -165,7 +171,8 @@ class StreamSession:
                     f"cell {cell}: the observation lacks {name}; wanted {', '.join(self.bundle.features)}; give null "
                     "where a value is missing"
                 )
-            x_F[i] = _number(cell, name, observation[name])
+            with np.errstate(over="ignore"):
+                x_F[i] = _number(cell, name, observation[name])
         for flag, bad in (("missing_value", np.isnan(x_F)), ("infinite_value", np.isinf(x_F))):
             if bad.any():
                 flags.append(flag)
@@ -190,13 +197,19 @@ def _number(cell: str, name: str, given: Any) -> float:
         return float("nan")
     if isinstance(given, bool) or not isinstance(given, int | float | np.number):
         raise ValueError(f"cell {cell}: {name} is {given!r}; wanted a number, or null where it is missing")
-    return float(given)
+    try:
+        return float(given)
+    except OverflowError:  # JSON knows integers of any length
+        return float("inf")
 
 
 def _cycle(cell: str, observation: Mapping[str, Any], memory: _Memory | None) -> int:
     given = observation.get("cycle")
-    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or given != int(given):
-        raise ValueError(f"cell {cell}: cycle is {given!r}; every observation needs `cycle`, a whole number")
+    number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
+    if not number or not 0 <= given <= LAST_CYCLE or given != int(given):
+        raise ValueError(
+            f"cell {cell}: cycle is {given!r}; every observation needs `cycle`, a whole number from 0 to {LAST_CYCLE}"
+        )
     if memory is not None and given <= memory.cycle:
         raise ValueError(
             f"cell {cell}: cycle {int(given)} after cycle {memory.cycle}; observations must move forward: drop it, or "

@@ -57,8 +57,9 @@ def test_flags_of_one_observation(online_bundle):
     session = StreamSession(online_bundle)
     assert session.update("a", observation(1, 0.9))["flags"] == []
     assert session.update("a", observation(3, 0.87))["flags"] == ["already_failing", "cycle_gap"]
-    answer = session.update("a", observation(4, float("inf")))
-    assert answer["flags"] == ["infinite_value"]
+    for cycle, huge in ((4, float("inf")), (5, 1e300), (6, 10**400)):
+        answer = session.update("a", observation(cycle, huge))
+        assert answer["flags"] == ["infinite_value"]
     assert np.isfinite(answer["rul"])
 
 
@@ -121,6 +122,9 @@ def test_memory_of_a_cell_does_not_grow(online_bundle, tmp_path):
         (observation(None), "cycle is None"),
         (observation(6.5), "whole number"),
         (observation(True), "whole number"),
+        (observation(float("inf")), "whole number"),
+        (observation(float("nan")), "whole number"),
+        (observation(10**20), "whole number"),
         (observation(6, "much"), "capacity_ah"),
         ({"cycle": 6}, "capacity_ah"),
     ],
@@ -134,6 +138,14 @@ def test_what_cannot_be_used_is_refused_and_changes_nothing(online_bundle, bad, 
         play(session, "a", [0.6], 6)
         == play(StreamSession(online_bundle), "b", [1.1, 1.0, 0.9, 0.8, 0.7, 0.6])[-1:]
     )
+
+
+@pytest.mark.parametrize("cell", [None, True, 1.5, ["a"]])
+def test_what_names_no_cell_is_refused(online_bundle, cell):
+    session = StreamSession(online_bundle)
+    with pytest.raises(ValueError, match="wanted its name"):
+        session.update(cell, observation(1))
+    assert len(session) == 0
 
 
 def test_state_of_another_bundle_is_refused(online_bundle, make_online_bundle, tmp_path):
