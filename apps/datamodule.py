@@ -26,7 +26,12 @@ def to_batch(sequences: Sequences) -> Batch:
 
 
 def sequence_loader(
-    sequences: Sequences, *, batch_size: int, shuffle: bool = False, seed: int = 0, augment: Augment | None = None
+    sequences: Sequences,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    augment: Augment | None = None,
 ) -> DataLoader:
     """Batches of whole sequences, padded no further than the longest of the batch.
 

@@ -58,7 +58,9 @@ class Report:
         columns = table_columns(rows)
         cells = [[format_cell(row.get(name)) for name in columns] for row in rows]
         image = "" if figure is None else base64.b64encode(_png(figure)).decode()
-        self._parts.append({"heading": heading, "text": text, "columns": columns, "rows": cells, "image": image})
+        self._parts.append(
+            {"heading": heading, "text": text, "columns": columns, "rows": cells, "image": image}
+        )
         return self
 
     def extend(self, other: Report) -> Report:
@@ -96,11 +98,15 @@ def format_cell(value: object) -> str:
 
 def text_table(rows: Sequence[Mapping[str, object]]) -> str:
     """The same table for a terminal: aligned, first column to the left, the others to the right."""
+    if not rows:
+        return ""
     columns = table_columns(rows)
     cells = [columns, *([format_cell(row.get(name)) for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     lines = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        )
         for line in cells
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

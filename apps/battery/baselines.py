@@ -63,11 +63,17 @@ BASELINES: dict[str, Factory] = {
     "elastic_net": _scaled(lambda seed: ElasticNet(0.005, l1_ratio=0.5, max_iter=100_000)),
     "knn": _scaled(lambda seed: KNeighborsRegressor(3)),
     "svr": _scaled(lambda seed: SVR(C=1.0, epsilon=0.02, gamma=0.05)),
-    "mlp": _scaled(lambda seed: MLPRegressor(hidden_layer_sizes=(16,), alpha=0.1, solver="lbfgs", max_iter=500, random_state=seed)),
+    "mlp": _scaled(
+        lambda seed: MLPRegressor(
+            hidden_layer_sizes=(16,), alpha=0.1, solver="lbfgs", max_iter=500, random_state=seed
+        )
+    ),
     "decision_tree": lambda seed: DecisionTreeRegressor(min_samples_leaf=2, random_state=seed),
     "random_forest": lambda seed: RandomForestRegressor(100, random_state=seed),
     "extra_trees": lambda seed: ExtraTreesRegressor(100, random_state=seed),
-    "gradient_boosting": lambda seed: GradientBoostingRegressor(max_depth=2, subsample=0.8, random_state=seed),
+    "gradient_boosting": lambda seed: GradientBoostingRegressor(
+        max_depth=2, subsample=0.8, random_state=seed
+    ),
     "adaboost": lambda seed: AdaBoostRegressor(n_estimators=50, random_state=seed),
     "bagging": lambda seed: BaggingRegressor(n_estimators=50, random_state=seed),
     "xgboost": lambda seed: XGBRegressor(
@@ -80,10 +86,28 @@ BASELINES: dict[str, Factory] = {
     "pcr": _scaled(lambda seed: make_pipeline(PCA(_COMPONENTS), LinearRegression())),
 }
 _COMPONENTS = 6
-RANDOM = ("mlp", "decision_tree", "random_forest", "extra_trees", "gradient_boosting", "adaboost", "bagging", "xgboost")
+RANDOM = (
+    "mlp",
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "gradient_boosting",
+    "adaboost",
+    "bagging",
+    "xgboost",
+)
 """Those whose result depends on the seed."""
 
-_SINGLE = ("svr", "decision_tree", "random_forest", "extra_trees", "gradient_boosting", "adaboost", "bagging", "xgboost")
+_SINGLE = (
+    "svr",
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "gradient_boosting",
+    "adaboost",
+    "bagging",
+    "xgboost",
+)
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
@@ -165,6 +189,8 @@ def to_onnx(fitted: LogLife, n_features: int) -> bytes:
         [make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
         [*inner.initializer, *constants],
     )
-    whole = make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version, producer_name="remem")
+    whole = make_model(
+        graph, opset_imports=proto.opset_import, ir_version=proto.ir_version, producer_name="remem"
+    )
     check_model(whole, full_check=True)
     return bytes(whole.SerializeToString(deterministic=True))

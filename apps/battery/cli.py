@@ -31,7 +31,9 @@ def with_config(arguments: Sequence[str]) -> list[str]:
     """Arguments with a config first: the user's own, one of the packaged names, or the preset."""
     out = list(arguments)
     if out and out[0] in SUBCOMMANDS:
-        given = [i for i, word in enumerate(out) if word in ("--config", "-c") or word.startswith("--config=")]
+        given = [
+            i for i, word in enumerate(out) if word in ("--config", "-c") or word.startswith("--config=")
+        ]
         if not given:
             return [out[0], "--config", str(preset(out)), *out[1:]]
         for i in given:

@@ -67,7 +67,9 @@ class BatteryData(LightningDataModule):
         if task == "online" and view == "table":
             raise ValueError("--data.task online takes --data.view sequence: one step per cycle")
         if valid_fold is not None and not 0 <= valid_fold < n_folds:
-            raise ValueError(f"--data.valid_fold is {valid_fold}; with --data.n_folds {n_folds} take 0..{n_folds - 1}")
+            raise ValueError(
+                f"--data.valid_fold is {valid_fold}; with --data.n_folds {n_folds} take 0..{n_folds - 1}"
+            )
 
     @cached_property
     def cells(self) -> Cells:
@@ -109,7 +111,9 @@ class BatteryData(LightningDataModule):
         """The simple forecasts that stand beside the model in every table, fitted on the training cells."""
         names = self.fold_of_cells()[0]
         if self.cells.ends is not None:
-            return floors(Labels(self.frame_of(names), self.cells.ends.filter(pl.col("cell_id").is_in(names))))
+            return floors(
+                Labels(self.frame_of(names), self.cells.ends.filter(pl.col("cell_id").is_in(names)))
+            )
         cells = early_features(self.frame_of(names), max_cycle=self.hparams.max_cycle)
         life = np.log10(cells.cycle_life)
         slope, intercept = np.polyfit(cells.columns(("dq_log_var",))[:, 0], life, 1)
@@ -151,7 +155,9 @@ class BatteryData(LightningDataModule):
     def _table(self, frame: pl.DataFrame) -> Batch:
         cells = early_features(frame, max_cycle=self.hparams.max_cycle)
         if cells.cycle_life is None or not np.isfinite(cells.cycle_life).all():
-            raise ValueError("training and test cells need a cycle_life each; add the column, or drop cells without it")
+            raise ValueError(
+                "training and test cells need a cycle_life each; add the column, or drop cells without it"
+            )
         return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.cycle_life)}
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...data.battery.metrics import life_metrics
 from ..module import Batch, TaskModule
-from .data import BatteryData
 from .bundle import Contract, write_battery_bundle
+from .data import BatteryData
 from .gaussian import INPUTS, EarlyEnsemble
 
 

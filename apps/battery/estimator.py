@@ -73,7 +73,13 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
             life_N = _lives(X, y, cells)
         else:
             x_NF, life_N = validate_data(
-                self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2, ensure_all_finite="allow-nan"
+                self,
+                X,
+                y,
+                dtype=np.float64,
+                y_numeric=True,
+                ensure_min_samples=2,
+                ensure_all_finite="allow-nan",
             )
             if not (life_N > 0).all():
                 raise ValueError(f"y holds {int((life_N <= 0).sum())} lives <= 0; lives are positive cycles")
@@ -81,7 +87,11 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
         self.names_ = names
         self.example_ = x_NF[:8].astype(np.float32)
         self.model_ = EarlyEnsemble.fit(
-            x_NF, life_N, names, confidence=self.confidence, eol_ah=self.nominal_capacity_ah * self.eol_fraction
+            x_NF,
+            life_N,
+            names,
+            confidence=self.confidence,
+            eol_ah=self.nominal_capacity_ah * self.eol_fraction,
         )
         return self
 
@@ -115,7 +125,12 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
                 "export the graph alone with remem.core.export_tabular(model.model_, path, example=...)"
             )
         contract = Contract(
-            "early_tabular", INPUTS, self.max_cycle, self.nominal_capacity_ah, self.eol_fraction, self.confidence
+            "early_tabular",
+            INPUTS,
+            self.max_cycle,
+            self.nominal_capacity_ah,
+            self.eol_fraction,
+            self.confidence,
         )
         record = {"training": {"data": "BatteryRULRegressor.fit", "cells": int(self.model_.num_cells)}}
         write_battery_bundle(Path(folder), self.model_, torch.from_numpy(self.example_), contract, record)
@@ -149,7 +164,9 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(f"{path}: not a saved BatteryRULRegressor ({error}); write one with save()") from error
+            raise ValueError(
+                f"{path}: not a saved BatteryRULRegressor ({error}); write one with save()"
+            ) from error
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             raise ValueError(f"{path}: not a BatteryRULRegressor of schema {_SCHEMA}; write one with save()")
         out = cls(**json.loads(content["params"]))

@@ -28,7 +28,9 @@ class BatteryCLI(LightningCLI):
     """fit, validate, test, predict; `--out DIR` is where all of a run goes."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--out", type=str, default="out/battery", help="folder for all that a run leaves behind")
+        parser.add_argument(
+            "--out", type=str, default="out/battery", help="folder for all that a run leaves behind"
+        )
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}")
 
@@ -70,7 +72,9 @@ def finish(
     module.record = {
         "training": {
             "data": data.cells.source,
-            "split": "all cells" if hp.valid_fold is None else f"fold {hp.valid_fold} of {hp.n_folds} kept for calibration",
+            "split": "all cells"
+            if hp.valid_fold is None
+            else f"fold {hp.valid_fold} of {hp.n_folds} kept for calibration",
             "seed": hp.seed,
             "cells": len(data.fold_of_cells()[0]),
             "rows": data.cells.train.height,
@@ -98,7 +102,9 @@ def judge(predictor: Predictor, data: BatteryData) -> list[Verdict]:
     judged = judge_early if data.hparams.task == "early" else judge_online
     verdicts = []
     if data.hparams.valid_fold is not None:
-        verdicts.append(judged(predictor, data.frame_of(data.fold_of_cells()[1]), f"fold {data.hparams.valid_fold}"))
+        verdicts.append(
+            judged(predictor, data.frame_of(data.fold_of_cells()[1]), f"fold {data.hparams.valid_fold}")
+        )
     for label, frame in data.cells.tests.items():
         verdict = judged(predictor, frame, label)
         verdicts.append(verdict)
@@ -108,7 +114,9 @@ def judge(predictor: Predictor, data: BatteryData) -> list[Verdict]:
     return verdicts
 
 
-def _report(data: BatteryData, verdicts: Sequence[Verdict], rows: list[dict[str, object]], module: TaskModule) -> Report:
+def _report(
+    data: BatteryData, verdicts: Sequence[Verdict], rows: list[dict[str, object]], module: TaskModule
+) -> Report:
     hp, cells = data.hparams, data.cells
     confidence = module.hparams.confidence
     if hp.task == "early":
@@ -116,4 +124,6 @@ def _report(data: BatteryData, verdicts: Sequence[Verdict], rows: list[dict[str,
     nominal = cells.nominal_capacity_ah
     eol_ah = hp.eol_fraction * (nominal if isinstance(nominal, float) else max(nominal.values()))
     frame = pl.concat([cells.train, *cells.tests.values()], how="diagonal")
-    return online_report("Remaining life", cells.source, frame, verdicts[0], rows, confidence=confidence, eol_ah=eol_ah)
+    return online_report(
+        "Remaining life", cells.source, frame, verdicts[0], rows, confidence=confidence, eol_ah=eol_ah
+    )

@@ -41,15 +41,20 @@ class Verdict:
         low, high = bootstrap_interval(self.truth, self.point, "mape", groups=self.cell)
         table = [common | {"model": model} | own | {"mape_low": low, "mape_high": high}]
         table += [
-            common | {"model": name} | life_metrics(self.truth, point) for name, point in self.baselines.items()
+            common | {"model": name} | life_metrics(self.truth, point)
+            for name, point in self.baselines.items()
         ]
         return [_ordered(row) for row in table]
 
     def without(self, cells: Sequence[str], label: str) -> Verdict:
         """The same forecasts with some cells left out, under another label."""
         keep = ~np.isin(self.cell, list(cells))
-        arrays = [a[keep] for a in (self.cell, self.cycle, self.truth, self.point, self.lo, self.hi, self.flags)]
-        return Verdict(label, *arrays, {name: point[keep] for name, point in self.baselines.items()}, whole=False)
+        arrays = [
+            a[keep] for a in (self.cell, self.cycle, self.truth, self.point, self.lo, self.hi, self.flags)
+        ]
+        return Verdict(
+            label, *arrays, {name: point[keep] for name, point in self.baselines.items()}, whole=False
+        )
 
 
 def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdict:

@@ -66,15 +66,24 @@ def parity_plot(groups: Mapping[str, Mapping[str, np.ndarray]], *, confidence: f
         below, above = group["point"] - group["lo"], group["hi"] - group["point"]
         inside = np.mean((group["lo"] <= group["truth"]) & (group["truth"] <= group["hi"]))
         axes.errorbar(
-            group["truth"], group["point"], yerr=np.maximum([below, above], 0), fmt="o", ms=4, lw=0.8, alpha=0.8,
-            color=colour, label=f"{label}: {inside:.0%} of {len(group['truth'])} inside",
+            group["truth"],
+            group["point"],
+            yerr=np.maximum([below, above], 0),
+            fmt="o",
+            ms=4,
+            lw=0.8,
+            alpha=0.8,
+            color=colour,
+            label=f"{label}: {inside:.0%} of {len(group['truth'])} inside",
         )
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="true life [cycles]", ylabel="forecast life [cycles]", title=f"{confidence:.0%} intervals")
+    axes.set(
+        xlabel="true life [cycles]", ylabel="forecast life [cycles]", title=f"{confidence:.0%} intervals"
+    )
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -89,13 +98,23 @@ def coverage_plot(coverage: Mapping[str, float], sizes: Mapping[str, int], *, co
         axes.annotate(f"{share:.1%}", (share, i), textcoords="offset points", xytext=(0, 8), ha="center")
     axes.axvline(confidence, color=_ACCENT, lw=1)
     axes.set_yticks(range(len(coverage)), [f"{name} (n={sizes[name]})" for name in coverage])
-    axes.set(xlim=(min(0.5, *coverage.values()) - 0.03, 1.03), ylim=(-0.6, len(coverage) - 0.3), xlabel="share of truths inside")
+    axes.set(
+        xlim=(min(0.5, *coverage.values()) - 0.03, 1.03),
+        ylim=(-0.6, len(coverage) - 0.3),
+        xlabel="share of truths inside",
+    )
     return figure
 
 
 def alpha_lambda_plot(
-    position: np.ndarray, truth: np.ndarray, point: np.ndarray, lo: np.ndarray, hi: np.ndarray,
-    *, title: str, alpha: float = 0.15,
+    position: np.ndarray,
+    truth: np.ndarray,
+    point: np.ndarray,
+    lo: np.ndarray,
+    hi: np.ndarray,
+    *,
+    title: str,
+    alpha: float = 0.15,
 ) -> Figure:
     """Remaining life over a cell's whole life, with the cone truth*(1 +- alpha) (Saxena et al. 2010).
 
@@ -114,8 +133,12 @@ def alpha_lambda_plot(
 
 
 def fade_fan_plot(
-    position: np.ndarray, capacity_ah: np.ndarray, forecasts: Sequence[Mapping[str, float]],
-    *, eol_ah: float, title: str,
+    position: np.ndarray,
+    capacity_ah: np.ndarray,
+    forecasts: Sequence[Mapping[str, float]],
+    *,
+    eol_ah: float,
+    title: str,
 ) -> Figure:
     """Measured fade with the end-of-life fan as seen from a few moments of the cell's life.
 
@@ -130,10 +153,20 @@ def fade_fan_plot(
         start = float(np.interp(seen["cycle"], position, capacity_ah))
         ends = seen["cycle"] + np.array([seen["rul_lo"], seen["rul"], seen["rul_hi"]])
         axes.fill(
-            [seen["cycle"], ends[0], ends[2]], [start, eol_ah, eol_ah], color=_BAND, alpha=0.45, lw=0,
+            [seen["cycle"], ends[0], ends[2]],
+            [start, eol_ah, eol_ah],
+            color=_BAND,
+            alpha=0.45,
+            lw=0,
             label="interval of the end of life" if i == 0 else None,
         )
-        axes.plot([seen["cycle"], ends[1]], [start, eol_ah], color=_ACCENT, lw=1.0, label="forecast" if i == 0 else None)
+        axes.plot(
+            [seen["cycle"], ends[1]],
+            [start, eol_ah],
+            color=_ACCENT,
+            lw=1.0,
+            label="forecast" if i == 0 else None,
+        )
         axes.plot(seen["cycle"], start, "o", color=_ACCENT, ms=4)
     axes.set(xlabel="cycle", ylabel="discharge capacity [Ah]", title=title)
     axes.legend(frameon=False, loc="lower left")

@@ -21,7 +21,9 @@ RECURRENT = tuple(f"{kind}{attention}" for kind in KINDS for attention in ("", "
 """Names that `fit_recurrent` takes."""
 
 
-def capacity_matrix(curves: pl.DataFrame, *, max_cycle: int = 100, steps: int = 20, voltages: int = 20) -> np.ndarray:
+def capacity_matrix(
+    curves: pl.DataFrame, *, max_cycle: int = 100, steps: int = 20, voltages: int = 20
+) -> np.ndarray:
     """(N, steps, voltages) Ah: how far the mean curve of each twentieth of the cycles has moved from the first one.
 
     Args:
@@ -53,7 +55,11 @@ class Recurrent(nn.Module):
     def __init__(self, kind: str, *, voltages: int, attention: bool, d_model: int = 16) -> None:
         super().__init__()
         self.cell = KINDS[kind](voltages, d_model, batch_first=True)
-        self.score = nn.Sequential(nn.Linear(d_model, d_model), nn.Tanh(), nn.Linear(d_model, 1)) if attention else None
+        self.score = (
+            nn.Sequential(nn.Linear(d_model, d_model), nn.Tanh(), nn.Linear(d_model, 1))
+            if attention
+            else None
+        )
         self.head = nn.Linear(d_model, 1)
 
     def forward(self, x_BTV: Tensor) -> Tensor:
@@ -77,7 +83,9 @@ class FittedRecurrent:
         return np.asarray(10 ** (out * self.spread + self.centre))
 
 
-def fit_recurrent(name: str, x: np.ndarray, y: np.ndarray, *, seed: int = 0, epochs: int = 150) -> FittedRecurrent:
+def fit_recurrent(
+    name: str, x: np.ndarray, y: np.ndarray, *, seed: int = 0, epochs: int = 150
+) -> FittedRecurrent:
     """Fit one of `RECURRENT` in log10 life on (N, T, V) matrices and (N,) lives, all cells in one batch."""
     if name not in RECURRENT:
         raise ValueError(f"there is no recurrent baseline {name!r}; choose from {', '.join(RECURRENT)}")

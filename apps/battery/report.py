@@ -20,7 +20,13 @@ Rows = Sequence[Mapping[str, object]]
 
 
 def early_report(
-    title: str, source: str, curves: pl.DataFrame, verdicts: Sequence[Verdict], rows: Rows, *, confidence: float
+    title: str,
+    source: str,
+    curves: pl.DataFrame,
+    verdicts: Sequence[Verdict],
+    rows: Rows,
+    *,
+    confidence: float,
 ) -> Report:
     """Early prediction: what the cells look like, how good the forecasts are, how honest the intervals."""
     page = Report(title).add("Data", f"Cells: {source}.").add("Verdict", _LEGEND, rows=rows)
@@ -35,7 +41,14 @@ def early_report(
 
 
 def online_report(
-    title: str, source: str, cycles: pl.DataFrame, verdict: Verdict, rows: Rows, *, confidence: float, eol_ah: float
+    title: str,
+    source: str,
+    cycles: pl.DataFrame,
+    verdict: Verdict,
+    rows: Rows,
+    *,
+    confidence: float,
+    eol_ah: float,
 ) -> Report:
     """Online forecasts: errors over whole lives, then a short and a long life as they were lived."""
     page = Report(title).add("Data", f"Cells: {source}.").add("Verdict", _LEGEND, rows=rows)
@@ -59,7 +72,11 @@ def online_report(
         page.add(
             f"Cell {cell}: the end of life as it was seen from three moments",
             figure=fade_fan_plot(
-                history["cycle"].to_numpy(), history["capacity_ah"].to_numpy(), seen, eol_ah=eol_ah, title=str(cell)
+                history["cycle"].to_numpy(),
+                history["capacity_ah"].to_numpy(),
+                seen,
+                eol_ah=eol_ah,
+                title=str(cell),
             ),
         )
     page.add("Coverage", _COVERAGE, figure=_coverage([verdict], confidence))

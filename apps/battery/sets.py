@@ -88,7 +88,9 @@ def load_cells(
         raise ValueError(f"--data.set {near(chosen, SETS)}: no such set; there are {', '.join(SETS)}")
     if SETS[chosen].task != task:
         fitting = ", ".join(key for key, value in SETS.items() if value.task == task)
-        raise ValueError(f"--data.set {chosen} serves --data.task {SETS[chosen].task}; for {task} take one of {fitting}")
+        raise ValueError(
+            f"--data.set {chosen} serves --data.task {SETS[chosen].task}; for {task} take one of {fitting}"
+        )
     read = read_curves if task == "early" else read_cycles
     nominal: float | Mapping[str, float] = DEFAULT_NOMINAL_AH
     if paths:
@@ -102,7 +104,9 @@ def load_cells(
         source = f"{chosen}, {train['cell_id'].n_unique()} training cells"
         nominal = NOMINAL_CAPACITY_AH.get(chosen, nominal)
     elif root is not None:
-        raise ValueError(f"--data.root {root}: {chosen} is not there; `remem data check {chosen}` says what is")
+        raise ValueError(
+            f"--data.root {root}: {chosen} is not there; `remem data check {chosen}` says what is"
+        )
     else:
         make = simulate_curves if task == "early" else simulate_cycles
         train = make(40, seed=seed)
