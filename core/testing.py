@@ -259,22 +259,22 @@ def _state_is_constant(layer: Any, case: Case) -> None:
 
 
 def _state_is_wide(layer: Any, case: Case) -> None:
-    """States stay in float32 under autocast and in bfloat16 layers, and are float64 in float64."""
-    narrow = copy.deepcopy(layer).bfloat16()
-    wide = copy.deepcopy(layer).double()
+    """States are float32 or wider under autocast and in bfloat16 layers, and float64 in float64 ones."""
+    narrow, wide = copy.deepcopy(layer).bfloat16(), copy.deepcopy(layer).double()
     with torch.autocast("cpu", torch.bfloat16):
         _, auto = layer.forward(case.x_BTD, mask_BT=case.mask_BT)
         _, auto_step = _fold(layer, case)
     found = {
-        "autocast": (auto, torch.float32),
-        "autocast, step": (auto_step, torch.float32),
-        "bfloat16": (narrow.forward(case.x_BTD.bfloat16(), mask_BT=case.mask_BT)[1], torch.float32),
-        "float64": (wide.forward(case.x_BTD.double(), mask_BT=case.mask_BT)[1], torch.float64),
+        "autocast": (auto, 4),
+        "autocast, step": (auto_step, 4),
+        "bfloat16": (narrow.forward(case.x_BTD.bfloat16(), mask_BT=case.mask_BT)[1], 4),
+        "float64": (wide.forward(case.x_BTD.double(), mask_BT=case.mask_BT)[1], 8),
     }
-    for where_, (state, dtype) in found.items():
-        wrong = {n: t.dtype for n, t in flatten(state).items() if t.is_floating_point() and t.dtype != dtype}
+    for where_, (state, width) in found.items():
+        numbers = {name: tensor for name, tensor in flatten(state).items() if tensor.is_floating_point()}
+        wrong = {name: tensor.dtype for name, tensor in numbers.items() if tensor.element_size() < width}
         if wrong:
-            raise LawBroken(f"state is wide ({where_}): wanted {dtype}, got {wrong}; {case}")
+            raise LawBroken(f"state is wide ({where_}): wanted {width} bytes a number, got {wrong}; {case}")
 
 
 def _nothing_is_hidden(layer: Any, case: Case) -> None:
