@@ -17,7 +17,6 @@ import numpy as np
 from .bundle import Bundle, open_bundle
 from .session import Device
 
-
 LAST_CYCLE = 2**31 - 1
 """Cycle numbers are 32-bit integers, as in every table."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
 
     session = StreamSession(options.bundle, options.state)
     print(f"ready: {len(session)} cells known, {session.state_bytes} bytes each", file=sys.stderr)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a byte that is no text spoils its own line only
     before = signal.signal(signal.SIGTERM, _interrupt)
     refused = 0
     try:
@@ -57,7 +60,7 @@ def _answer(session: StreamSession, line: str, number: int) -> dict[str, Any]:
         if not isinstance(observation, dict) or "cell_id" not in observation:
             raise ValueError('wanted an object with "cell_id", "cycle" and the features of the cycle')
         return session.update(observation["cell_id"], observation)
-    except ValueError as error:  # json's own error is one too
+    except (ValueError, RecursionError) as error:  # json's own errors: not JSON, nested without end
         return {"error": str(error), "line": number}
 
 

@@ -185,10 +185,10 @@ def test_an_early_bundle_cannot_stream(early_bundle):
         StreamSession(early_bundle)
 
 
-def remem_stream(*arguments):
+def remem_stream(*arguments, text=True):
     run = "import sys; from remem.apps.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", run, "stream", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True)
+    return subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=text)
 
 
 def test_command_answers_line_by_line_and_survives_bad_ones(online_bundle):
@@ -207,6 +207,15 @@ def test_command_answers_line_by_line_and_survives_bad_ones(online_bundle):
     assert [answer.get("line") for answer in answers] == [None, 2, 4, None]
     session = StreamSession(online_bundle)
     assert [answers[0]["rul"], answers[3]["rul"]] == play(session, "a", [1.0, 0.9])
+
+
+def test_no_line_ends_the_stream(online_bundle):
+    bad = [b"\xff\xfe", b"[" * 100_000, b'{"cell_id": null}', b"[]", b'{"cell_id": "a", "cycle": 1e999}']
+    good = json.dumps({"cell_id": "a", **observation(1)}).encode()
+    with remem_stream(online_bundle, text=False) as process:
+        out, _ = process.communicate(b"\n".join([*bad, good]), timeout=60)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert ["error" in answer for answer in answers] == [True] * len(bad) + [False]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
