@@ -8,8 +8,8 @@ Three graphs, all with a free batch axis:
 
 An exporter can freeze a length and say nothing. So every graph is run in onnxruntime at shapes that were
 never traced, one longer than twice the example and one with inputs large enough to spread the scores, and
-compared with the model. A graph that differs is refused, and no file is left. The same model gives the same
-bytes on every machine.
+compared with the model. A graph that differs is refused, and no file is left. One model and one set of library
+versions give one file, byte for byte, in every process.
 
 Shape legend: B batch, T time, F features, O outputs.
 """
@@ -51,7 +51,6 @@ WINDOW_PROBES = ((1, 1), (5, 2 * WINDOW_TRACE[1] + 9), (2, BLOCK - 3))
 STEP_TRACE, STEP_PROBES, STEP_CHAIN = 3, (1, 2, 2 * 3 + 1), 50
 LOUD, LOUD_TOLERANCE = 10.0, 1e-3
 """Factor on the inputs of the last probe, which spreads the scores; scores that large round in any float32 program."""
-
 
 ADVICE = "Look for a Python loop or a size that depends on the length: tracing freezes it"
 
