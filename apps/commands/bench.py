@@ -15,7 +15,7 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "early prediction: regressors of the field and ours on the Severson cells",
     ),
 }
-"""Name -> module, its function `(*, seeds: int, root: str | None) -> list of rows`, and a line for the help."""
+"""Name -> module, its function `(*, seeds, root, quick) -> list of rows`, and a line for the help."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--data.root", dest="root", metavar="DIR", help="folder of the real data (default: REMEM_DATA)"
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few rows, to try the road; not the published table"
+    )
     parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
     options = parser.parse_args(argv)
     if options.seeds < 1:
@@ -39,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
 
     module, function, _ = BENCHES[options.name]
     print(f"{options.name}: {options.seeds} seeds", file=sys.stderr)
-    rows = getattr(import_module(module, __package__), function)(seeds=options.seeds, root=options.root)
+    rows = getattr(import_module(module, __package__), function)(
+        seeds=options.seeds, root=options.root, quick=options.quick
+    )
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0

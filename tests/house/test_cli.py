@@ -121,20 +121,22 @@ def test_every_command_has_its_file(name):
 def a_bench(monkeypatch):
     """The only benchmark there is: it tells what it was asked."""
     module = ModuleType("remem.apps.a_bench")
-    module.rows = lambda *, seeds, root: [{"model": "mean", "rmse": 321.5, "seeds": seeds, "root": root}]
+    row = {"model": "mean", "rmse": 321.5}
+    module.rows = lambda *, seeds, root, quick: [row | {"seeds": seeds, "root": root, "quick": quick}]
     monkeypatch.setitem(sys.modules, "remem.apps.a_bench", module)
     monkeypatch.setattr(bench, "BENCHES", {"tiny": ("..a_bench", "rows", "a tiny table")})
 
 
 def test_bench_prints_rows_for_machines_and_for_people(a_bench, capsys):
-    assert cli.main(["bench", "tiny", "--json", "--seeds", "2", "--data.root", "somewhere"]) == 0
+    assert cli.main(["bench", "tiny", "--json", "--quick", "--seeds", "2", "--data.root", "somewhere"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == [{"model": "mean", "rmse": 321.5, "seeds": 2, "root": "somewhere"}]
+    wanted = {"model": "mean", "rmse": 321.5, "seeds": 2, "root": "somewhere", "quick": True}
+    assert json.loads(out) == [wanted]
     assert "tiny" in err
     assert cli.main(["bench", "tiny"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].split() == ["model", "rmse", "seeds", "root"]
-    assert out[2].split() == ["mean", "322", "5"]
+    assert out[0].split() == ["model", "rmse", "seeds", "root", "quick"]
+    assert out[2].split() == ["mean", "322", "5", "False"]
 
 
 @pytest.mark.parametrize("argv", [["huge"], ["tiny", "--seeds", "0"]])
