@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from ..data.windows import Sequences
 from .module import Batch
-
-Augment = Callable[[Sequences, np.random.Generator], Sequences]
 
 
 def to_batch(sequences: Sequences) -> Batch:

@@ -34,6 +34,8 @@ class SequenceModel(nn.Module):
         num_layers: number of blocks; 0 leaves a network without memory behind the running features.
         ff_mult: hidden width of the feed-forward parts, in units of `d_model`.
         dropout: probability, in every block and on the embedding.
+        linear_skip: adds a linear read-out of the preprocessed step to the head, whose own last layer then starts
+            at zero: the blocks learn what a linear model misses. For small data.
         features: running features, a sequence layer from F to its `out_features` columns, before
             `preprocess`; it sees missing values as NaN.
         preprocess: module on (..., columns) with `in_features`, `out_features` and `fit`, as `Standardize`.
@@ -59,6 +61,7 @@ class SequenceModel(nn.Module):
         num_layers: int = 2,
         ff_mult: int = 2,
         dropout: float = 0.0,
+        linear_skip: bool = False,
         preprocess: nn.Module | None = None,
         features: nn.Module | None = None,
         calibration: nn.Module | None = None,
@@ -80,6 +83,10 @@ class SequenceModel(nn.Module):
         self.head = nn.Sequential(
             nn.LayerNorm(d_model), nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, num_outputs)
         )
+        self.skip = nn.Linear(embedded, num_outputs) if linear_skip else None
+        if linear_skip:
+            nn.init.zeros_(self.head[-1].weight)
+            nn.init.zeros_(self.head[-1].bias)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -96,11 +103,12 @@ class SequenceModel(nn.Module):
         features: State = ()
         if self.features is not None:
             x_BTF, features = self.features(x_BTF, state.features, mask_BT=mask_BT)
-        x_BTD, blocks = self._embed(x_BTF), []
+        z_BTF = self._preprocessed(x_BTF)
+        x_BTD, blocks = self.embed(z_BTF), []
         for block, before in zip(self.blocks, state.blocks, strict=True):
             x_BTD, after = block(x_BTD, before, mask_BT=mask_BT)
             blocks.append(after)
-        return self._read(x_BTD), ModelState(features, tuple(blocks))
+        return self._read(x_BTD, z_BTF), ModelState(features, tuple(blocks))
 
     def step(
         self, x_BF: Tensor, state: ModelState, *, mask_B: Tensor | None = None
@@ -108,11 +116,12 @@ class SequenceModel(nn.Module):
         features: State = ()
         if self.features is not None:
             x_BF, features = self.features.step(x_BF, state.features, mask_B=mask_B)
-        x_BD, blocks = self._embed(x_BF), []
+        z_BF = self._preprocessed(x_BF)
+        x_BD, blocks = self.embed(z_BF), []
         for block, before in zip(self.blocks, state.blocks, strict=True):
             x_BD, after = block.step(x_BD, before, mask_B=mask_B)
             blocks.append(after)
-        return self._read(x_BD), ModelState(features, tuple(blocks))
+        return self._read(x_BD, z_BF), ModelState(features, tuple(blocks))
 
     @torch.no_grad()
     def fit_preprocess(self, x_NTF: Tensor, mask_NT: Tensor | None = None) -> SequenceModel:
@@ -123,9 +132,9 @@ class SequenceModel(nn.Module):
             self.preprocess.fit(x_NTF, mask_NT)
         return self
 
-    def _embed(self, x: Tensor) -> Tensor:
-        return self.embed(x if self.preprocess is None else self.preprocess(x))
+    def _preprocessed(self, x: Tensor) -> Tensor:
+        return x if self.preprocess is None else self.preprocess(x)
 
-    def _read(self, x: Tensor) -> Tensor:
-        y = self.head(x)
+    def _read(self, x: Tensor, z: Tensor) -> Tensor:
+        y = self.head(x) if self.skip is None else self.head(x) + self.skip(z)
         return y if self.calibration is None else self.calibration(y)

@@ -123,17 +123,15 @@ class BatteryData(LightningDataModule):
             "variance model": {"kind": "log10_linear", **weights},
         }
 
+    def train_sequences(self) -> Sequences:
+        """Sequences of the training cells."""
+        return self.sequences(self.frame_of(self.fold_of_cells()[0]))
+
     def train_dataloader(self) -> DataLoader:
-        frame = self.frame_of(self.fold_of_cells()[0])
         if self.hparams.view == "table":
-            return _whole(self._table(frame))
-        return sequence_loader(
-            self.sequences(frame),
-            batch_size=self.hparams.batch_size,
-            shuffle=True,
-            seed=self.hparams.seed,
-            augment=self.augment,
-        )
+            return _whole(self._table(self.frame_of(self.fold_of_cells()[0])))
+        # how a network wants its cells cut and batched is its own business
+        return self.trainer.lightning_module.loader(self.train_sequences(), seed=self.hparams.seed)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         _, held = self.fold_of_cells()

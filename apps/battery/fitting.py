@@ -43,6 +43,8 @@ class BatteryCLI(LightningCLI):
 
     def before_fit(self) -> None:
         self.started = time.monotonic()
+        if self.datamodule.hparams.view == "sequence":
+            self.model.prepare(self.datamodule.train_sequences())
 
     def after_fit(self) -> None:
         seconds = time.monotonic() - self.started
