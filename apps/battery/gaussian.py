@@ -57,7 +57,7 @@ INPUTS = (*dict.fromkeys(name for member in MEMBERS for name in member.features)
 RIDGE = 0.3  # penalty on standardised features
 ALONE = 60  # up to so many cells each cell is a fold of its own
 FOLDS = 20
-OUTSIDE = 2.0  # standard deviations that a feature is believed outside its range in training
+OUTSIDE = 3.0  # standard deviations that a feature is believed outside its range in training
 BEYOND = 2.0  # lives longer than the longest seen by more than this factor are not promised
 
 

@@ -8,6 +8,8 @@ Shape legend: N cells, B batch, T steps, V voltages, D width.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import torch
@@ -37,7 +39,7 @@ def capacity_matrix(
         cycle = cell["cycle"].to_numpy()
         q_CV, _ = repair(curve_matrix(cell).astype(np.float64), str(cell["cell_id"][0]))
         means = []
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             inside = (cycle > low) & (cycle <= high)
             nearest = np.abs(cycle - (low + high) / 2).argmin()
             means.append(q_CV[inside].mean(0) if inside.any() else q_CV[nearest])
@@ -65,10 +67,8 @@ class Recurrent(nn.Module):
     def forward(self, x_BTV: Tensor) -> Tensor:
         h_BTD, _ = self.cell(x_BTV)
         if self.score is None:
-            z_BD = h_BTD[:, -1]
-        else:
-            z_BD = (self.score(h_BTD).softmax(dim=1) * h_BTD).sum(dim=1)
-        return self.head(z_BD)[:, 0]
+            return self.head(h_BTD[:, -1])[:, 0]
+        return self.head((self.score(h_BTD).softmax(dim=1) * h_BTD).sum(dim=1))[:, 0]
 
 
 class FittedRecurrent:
