@@ -87,7 +87,10 @@ def test_rows_of_several_cells_keep_their_order() -> None:
 
 def test_missing_capacities_do_not_move_the_end() -> None:
     frame = cell(straight(200, 260)).with_columns(
-        pl.when(pl.col("cycle").is_in([10, 150, 240])).then(None).otherwise("capacity_ah").alias("capacity_ah")
+        pl.when(pl.col("cycle").is_in([10, 150, 240]))
+        .then(None)
+        .otherwise("capacity_ah")
+        .alias("capacity_ah")
     )
     labels = label_rul(frame, nominal_capacity_ah=1.0)
     assert labels.cells["eol_cycle"][0] == 200
