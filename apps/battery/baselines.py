@@ -83,11 +83,10 @@ BASELINES: dict[str, Factory] = {
         lambda seed: GaussianProcessRegressor(DotProduct() + RBF() + WhiteKernel(), normalize_y=True)
     ),
     "pls": _scaled(lambda seed: PLSRegression(_COMPONENTS, scale=False)),
-    "pcr": _scaled(lambda seed: make_pipeline(PCA(_COMPONENTS), LinearRegression())),
+    "pcr": lambda seed: make_pipeline(StandardScaler(), PCA(_COMPONENTS), LinearRegression()),
 }
 _COMPONENTS = 6
-RANDOM = (
-    "mlp",
+_TREES = (
     "decision_tree",
     "random_forest",
     "extra_trees",
@@ -96,18 +95,10 @@ RANDOM = (
     "bagging",
     "xgboost",
 )
+RANDOM = ("mlp", *_TREES)
 """Those whose result depends on the seed."""
 
-_SINGLE = (
-    "svr",
-    "decision_tree",
-    "random_forest",
-    "extra_trees",
-    "gradient_boosting",
-    "adaboost",
-    "bagging",
-    "xgboost",
-)
+_SINGLE = ("svr", *_TREES)  # their operators exist in float32 only; the others export in float64
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
@@ -134,8 +125,7 @@ class LogLife(RegressorMixin, BaseEstimator):
         x, y = validate_data(self, x, y, dtype=np.float64, y_numeric=True)
         if (y <= 0).any():
             raise ValueError(f"baseline {self.name}: lives must be positive cycles; drop the others")
-        # float32 is what the graph will be given: trees then find their thresholds between values it can tell apart
-        x = x.astype(np.float32).astype(np.float64)
+        x = _as_given(x)
         model = BASELINES[self.name](self.seed)
         for step in [model, *(part for _, part in getattr(model, "steps", []))]:
             if hasattr(step, "n_components"):
@@ -149,7 +139,12 @@ class LogLife(RegressorMixin, BaseEstimator):
         """(N,) lives in cycles of (N, F) features."""
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, dtype=np.float64)
-        return 10 ** np.ravel(self.model_.predict(x.astype(np.float32)))
+        return 10 ** np.ravel(self.model_.predict(_as_given(x)))
+
+
+def _as_given(x: np.ndarray) -> np.ndarray:
+    """What a graph will be given, float32, so that trees find their thresholds between values that it can tell apart."""
+    return x.astype(np.float32).astype(np.float64)
 
 
 def to_onnx(fitted: LogLife, n_features: int) -> bytes:

@@ -19,12 +19,12 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def cells(n: int = 30, f: int = 6) -> tuple[np.ndarray, np.ndarray]:
+def cells(n: int = 30) -> tuple[np.ndarray, np.ndarray]:
     """Features on the scales of the real ones: logarithms, capacities, slopes of 1e-5."""
     rng = np.random.default_rng(0)
-    z = rng.normal(0, 1, (n, f))
-    scale = np.array([0.3, 0.5, 5e-5, 0.01, 0.01, 1e-4])[:f]
-    centre = np.array([-1.9, -4.8, -1e-4, 1.07, 1.06, -2e-4])[:f]
+    z = rng.normal(0, 1, (n, 6))
+    scale = np.array([0.3, 0.5, 5e-5, 0.01, 0.01, 1e-4])
+    centre = np.array([-1.9, -4.8, -1e-4, 1.07, 1.06, -2e-4])
     return centre + scale * z, 10 ** (2.8 + 0.15 * z[:, 0] - 0.05 * z[:, 2] + rng.normal(0, 0.02, n))
 
 
@@ -57,6 +57,13 @@ def test_the_seed_decides_the_random_ones_and_nothing_else(name):
     np.testing.assert_array_equal(a, b)
     if name not in RANDOM:
         np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("name", ["pls", "pcr"])
+def test_one_column_is_enough_for_the_component_regressions(name):
+    x, y = cells()
+    line, fitted = (LogLife(regressor).fit(x[:, :1], y) for regressor in ("linear", name))
+    np.testing.assert_allclose(fitted.predict(x[:, :1]), line.predict(x[:, :1]), rtol=1e-6)
 
 
 def test_unknown_names_wrong_widths_and_dead_cells_are_refused():
