@@ -143,7 +143,7 @@ class LogLife(RegressorMixin, BaseEstimator):
 
 
 def _as_given(x: np.ndarray) -> np.ndarray:
-    """What a graph will be given, float32, so that trees find their thresholds between values that it can tell apart."""
+    """What a graph will be given, float32, so that trees find their thresholds between values it can tell apart."""
     return x.astype(np.float32).astype(np.float64)
 
 
