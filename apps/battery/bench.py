@@ -19,6 +19,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ...data.battery.early import GROUPS, EarlyFeatures, early_features
 from ...data.battery.metrics import bootstrap_interval, life_metrics
@@ -61,9 +62,10 @@ def battery_table(*, seeds: int = 5, root: str | None = None, quick: bool = Fals
         `seconds` of fitting and forecasting. RMSE in cycles, MAPE as a fraction.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the nets are too small to share
+    torch.set_num_threads(1)
     try:
-        return _rows(seeds, root, quick)
+        with threadpool_limits(1):  # models and nets are too small to share between threads
+            return _rows(seeds, root, quick)
     finally:
         torch.set_num_threads(threads)
 

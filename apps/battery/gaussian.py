@@ -27,6 +27,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from ...data.battery.early import FAST_FADE, GROUPS
@@ -140,7 +141,8 @@ class EarlyEnsemble(nn.Module):
         for k, (_, held) in enumerate(folds):
             fold[held] = k + 1
         kept = [np.arange(len(y)), *[train for train, _ in folds]]
-        buffers = _fit_members(z, np.log10(y), names, present, kept)
+        with threadpool_limits(1):  # hundreds of small systems: threads would only wait for each other
+            buffers = _fit_members(z, np.log10(y), names, present, kept)
         physical = [names.index(name) for name in PHYSICAL] if set(PHYSICAL) <= set(names) else []
         buffers |= {
             "centre": centre,
