@@ -19,7 +19,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="folder to write")
     options = parser.parse_args(argv)
 
-    from ..module import export_checkpoint  # noqa: PLC0415  (torch and lightning cost seconds: not for --help)
+    # torch and lightning cost seconds: not for --help. A checkpoint may only name classes that are imported already.
+    from ..battery import early_network, ensemble, online_network  # noqa: F401, PLC0415
+    from ..module import export_checkpoint  # noqa: PLC0415
 
     print(f"exporting {options.checkpoint}", file=sys.stderr)
     print(export_checkpoint(options.checkpoint, options.out))
