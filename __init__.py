@@ -12,7 +12,7 @@ _LAZY = {
     "BatteryRULRegressor": "apps.battery.estimator",
 }
 
-__all__ = ["BatteryRULRegressor", "__version__"]  # noqa: F822  (resolved lazily below)
+__all__ = ["BatteryRULRegressor", "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -22,29 +22,17 @@ def to_batch(sequences: Sequences) -> Batch:
 
 
 def sequence_loader(
-    sequences: Sequences,
-    *,
-    batch_size: int,
-    shuffle: bool = False,
-    seed: int = 0,
-    augment: Augment | None = None,
+    sequences: Sequences, *, batch_size: int, shuffle: bool = False, seed: int = 0
 ) -> DataLoader:
-    """Batches of whole sequences, padded no further than the longest of the batch.
-
-    Args:
-        augment: applied to each drawn batch (training only): thinning, noise, mixing.
-    """
-    rng = np.random.default_rng(seed)
+    """Batches of whole sequences, padded no further than the longest of the batch."""
 
     def collate(index: list[int]) -> Batch:
-        batch = sequences.take(index)
-        return to_batch(batch if augment is None else augment(batch, rng))
+        return to_batch(sequences.take(index))
 
-    order = torch.Generator().manual_seed(seed)
     return DataLoader(
         range(len(sequences)),  # type: ignore[arg-type]
         batch_size=batch_size,
         shuffle=shuffle,
         collate_fn=collate,
-        generator=order,
+        generator=torch.Generator().manual_seed(seed),
     )

@@ -5,7 +5,6 @@ A task module owns its model, its loss and its metrics; Lightning owns the loop;
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ class TaskModule(LightningModule):
 
     `record` holds plain numbers and strings that the bundle's manifest needs and the weights do not hold (data,
     split, seeds, metrics, simple baselines). It travels inside the checkpoint, so a bundle can be made from it later.
-    `held_out` holds the figures on cells that the weights had not seen, by the name of the split; `title` is the model's
-    name in tables.
+    `title` is the model's name in tables.
     """
 
     title: str
@@ -33,7 +31,6 @@ class TaskModule(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.record: dict[str, Any] = {}
-        self.held_out: dict[str, dict[str, float]] = {}
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -79,11 +76,16 @@ def load_checkpoint(path: str | Path) -> TaskModule:
     if not target.is_file():
         raise ValueError(f"{target}: no such checkpoint; `remem battery fit --out DIR` writes DIR/model.ckpt")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = TaskModule.load_from_checkpoint(str(target), map_location="cpu", weights_only=True)
+        content = torch.load(target, map_location="cpu", weights_only=True)
+        name = content["hyper_parameters"]["_class_path"]
     except Exception as error:
         raise ValueError(f"{target}: not a checkpoint of a `fit` command ({error})") from error
+    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in TaskModule.__subclasses__()}
+    if name not in known:
+        raise ValueError(
+            f"{target}: made by {name}, which is not among {sorted(known)}; import that module first"
+        )
+    module = known[name].load_from_checkpoint(str(target), map_location="cpu", weights_only=True)
     return module.eval()
 
 

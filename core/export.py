@@ -360,6 +360,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a server from reading a bundle
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -23,6 +23,7 @@ class Standardize(nn.Module):
         log: names of columns taken as log(max(x, smallest positive value seen in `fit`)).
         flags: whether to append the flag columns.
         clip: bound on the standardised values.
+        compress: whether to take sign(z) log(1 + |z|) of the standardised values, for columns with heavy tails.
 
     Raises:
         ValueError: where `log` names an unknown column or a name comes twice.
@@ -35,7 +36,13 @@ class Standardize(nn.Module):
     flagged_F: Tensor
 
     def __init__(
-        self, names: Sequence[str], *, log: Sequence[str] = (), flags: bool = True, clip: float = 10.0
+        self,
+        names: Sequence[str],
+        *,
+        log: Sequence[str] = (),
+        flags: bool = True,
+        clip: float = 10.0,
+        compress: bool = False,
     ) -> None:
         super().__init__()
         unknown = sorted(set(log) - set(names))
@@ -43,7 +50,7 @@ class Standardize(nn.Module):
             raise ValueError(
                 f"Standardize: log columns {unknown} are unknown or a name comes twice in {list(names)}"
             )
-        self.names, self.flags, self.clip = tuple(names), flags, clip
+        self.names, self.flags, self.clip, self.compress = tuple(names), flags, clip, compress
         self.in_features = len(self.names)
         self.out_features = (1 + flags) * self.in_features
         ones_F = torch.ones(self.in_features)
@@ -57,6 +64,8 @@ class Standardize(nn.Module):
         missing_F = ~torch.isfinite(x_F)
         z_F = (self._logged(x_F.masked_fill(missing_F, 1.0)) - self.mean_F) / self.std_F
         z_F = z_F.clamp(-self.clip, self.clip).masked_fill(missing_F, 0.0)
+        if self.compress:
+            z_F = z_F.sign() * z_F.abs().log1p()
         return torch.cat([z_F, missing_F.to(z_F.dtype) * self.flagged_F], -1) if self.flags else z_F
 
     @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Schemas, readers, features, labels, splits and generators. polars, numpy and scipy only: production needs them too."""
+"""Schemas, readers, features, labels, splits and generators. polars, numpy and scipy only."""

@@ -23,7 +23,9 @@ def group_folds(
     names = np.asarray(groups)
     distinct = np.unique(names)
     if not 2 <= n_folds <= len(distinct):
-        raise ValueError(f"n_folds is {n_folds}, but there are {len(distinct)} groups; use 2..{len(distinct)}")
+        raise ValueError(
+            f"n_folds is {n_folds}, but there are {len(distinct)} groups; use 2..{len(distinct)}"
+        )
     order = np.random.default_rng(seed).permutation(len(distinct))
     for fold in range(n_folds):
         held = np.isin(names, distinct[order[fold::n_folds]])

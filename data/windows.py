@@ -21,6 +21,8 @@ class Sequences:
     position: (N, T) int64, the step's own number (cycle, answer); gaps are allowed, order is not.
     names: F feature names, in the order of the last axis.
     y: (N, T) or (N,) float32 target, or None where there are no labels.
+    groups: (N,) what must stay on one side of a split, where several sequences come from one cell or student; each
+        sequence is its own group where it is None.
     """
 
     ids: tuple[str, ...]
@@ -29,6 +31,7 @@ class Sequences:
     position: np.ndarray
     names: tuple[str, ...]
     y: np.ndarray | None = None
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         n, t, f = self.x.shape
@@ -64,6 +67,7 @@ class Sequences:
             self.position[index, :t],
             self.names,
             y,
+            None if self.groups is None else tuple(self.groups[i] for i in index),
         )
 
 

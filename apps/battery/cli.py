@@ -7,9 +7,7 @@ With no --config the preset follows from the wish: `--data.task online` takes co
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,32 +51,18 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__, file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
+    from ..report import text_table  # noqa: PLC0415
     from .fitting import run  # noqa: PLC0415  (lightning costs seconds that other commands must not pay)
-
-    _quiet()
 
     arguments, before = with_config(argv), sys.argv
     sys.argv = ["remem battery"]  # what the parser calls itself in its help and errors
     try:
         shows = any(word in ("--help", "-h") or word.startswith("--print_config") for word in arguments)
         with contextlib.nullcontext() if shows else contextlib.redirect_stdout(sys.stderr):
-            rows = run(arguments)
+            fitted = run(arguments)
     finally:
         sys.argv = before
-    if rows:
-        print(rows)
+    if fitted is not None:
+        print(text_table(fitted.rows))
+        print(f"\n{fitted.out}: bundle/  model.ckpt  metrics.json  report.html")
     return 0
-
-
-def _quiet() -> None:
-    """Silence what lightning says about itself; its warnings about the user's own run stay."""
-    for text in (
-        "isinstance.treespec, LeafSpec",
-        "LightningCLI's args parameter",
-        "The '.*_dataloader' does not have many workers",
-        "No positional arguments or options",
-        "configure_optimizers. returned .None.",  # a closed-form fit descends nothing
-    ):
-        warnings.filterwarnings("ignore", message=f"(?s).*{text}")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)

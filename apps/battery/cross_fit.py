@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
+from ...core.calibration import ConformalInterval
 from ...data.split import group_folds
 from ...data.windows import Sequences
 from ..module import TaskModule
+from .judge import Verdict
+
+
+class LeftOut(NamedTuple):
+    """Forecasts of one fold by a network that had not seen it. All arrays (n,), in cycles."""
+
+    cell: np.ndarray
+    cycle: np.ndarray
+    truth: np.ndarray
+    point: np.ndarray
 
 
 def cross_fit(
@@ -20,6 +32,7 @@ def cross_fit(
     initial: dict[str, Any],
     sequences: Sequences,
     *,
+    cells: Sequence[str],
     folds: int,
     seed: int,
     trainer: Trainer,
@@ -27,20 +40,23 @@ def cross_fit(
     """Train a copy of `module` from its `initial` weights without each fold in turn.
 
     Args:
-        module: offers `prepare(sequences)` and `loader(sequences, seed)`.
+        module: offers `prepare(sequences)` and `loader(sequences, seed)`, both of encoded sequences.
         initial: state dict from before training, so that no copy has seen the cells it is asked about.
+        cells: those that are left out in turn, because their life is known; the others are always trained on.
         trainer: the one that trained `module`; copies are trained as long as it was allowed to.
 
     Yields:
         (cells left out, the network trained without them), fold by fold.
     """
-    folds = min(folds, len(sequences))
-    for k, (train, held) in enumerate(group_folds(sequences.ids, folds, seed=seed)):
+    group_of = np.array(sequences.groups or sequences.ids)
+    folds = min(folds, len(cells))
+    for k, (_, left_out) in enumerate(group_folds(cells, folds, seed=seed)):
+        held = np.isin(group_of, np.asarray(cells)[left_out])
         print(f"calibration: fold {k + 1} of {folds}", file=sys.stderr)
         twin = copy.deepcopy(module)
         twin.load_state_dict(initial)
         twin.train()
-        kept = sequences.take(train)
+        kept = sequences.take(np.flatnonzero(~held))
         twin.prepare(kept)
         fold_trainer = Trainer(
             max_epochs=trainer.max_epochs,
@@ -49,10 +65,33 @@ def cross_fit(
             accelerator="cpu" if module.device.type == "cpu" else "auto",
             devices=1,
             logger=False,
+            limit_val_batches=0,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
         torch.manual_seed(seed + k)
         fold_trainer.fit(twin, twin.loader(kept, seed=seed + k))
-        yield sequences.take(held), twin.cpu().eval()
+        yield sequences.take(np.flatnonzero(held)), twin.cpu().eval()
+
+
+def calibrated(
+    calibration: ConformalInterval, parts: Sequence[LeftOut], *, judged: np.ndarray | None = None
+) -> Verdict:
+    """Fit `calibration` on all forecasts of cells left out, and judge them with intervals fitted on the other folds.
+
+    Args:
+        judged: (n,) which of the forecasts are judged, all where it is None; calibration takes all.
+    """
+    every = LeftOut(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    fold = np.repeat(np.arange(len(parts)), [len(part.cell) for part in parts])
+    log_point, truth = torch.from_numpy(np.log(every.point)), torch.from_numpy(every.truth)
+    bounds = np.empty((len(fold), 3))
+    for k in range(len(parts)):
+        own = torch.from_numpy(fold == k)
+        calibration.fit(log_point[~own], truth[~own])
+        bounds[fold == k] = calibration(log_point[own, None]).numpy()
+    calibration.fit(log_point, truth)
+    keep = np.ones(len(fold), bool) if judged is None else judged
+    columns = (every.cell, every.cycle, every.truth, every.point, bounds[:, 1], bounds[:, 2])
+    return Verdict(f"{len(parts)} folds of training cells, left out", *(column[keep] for column in columns))

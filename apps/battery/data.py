@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -16,10 +17,11 @@ from torch.utils.data import DataLoader
 from ...data.battery.early import early_features
 from ...data.battery.early_sequence import early_sequences
 from ...data.battery.online import Labels, floors, online_sequences
+from ...data.battery.raised import raised_lives
 from ...data.split import group_folds
 from ...data.windows import Sequences
 from ..datamodule import sequence_loader
-from ..module import Batch
+from ..module import Batch, TaskModule
 from .gaussian import INPUTS
 from .sets import Cells, load_cells
 
@@ -31,7 +33,7 @@ class BatteryData(LightningDataModule):
 
     Args:
         task: "early" (cycle life from the first cycles) or "online" (remaining life after every cycle).
-        set: severson (early), hust, xjtu or tongji (online); null takes the task's own default.
+        set: severson (early), hust, xjtu or tongji (online), or generated; null is severson or hust.
         view: "table" hands over features of whole cells, "sequence" one step per cycle. Online is always a sequence.
         root: folder of the real sets; null looks at REMEM_DATA and the download cache, then generates cells.
         path: your own training cells (one or more files) instead of a named set.
@@ -39,8 +41,9 @@ class BatteryData(LightningDataModule):
         max_cycle: early: last cycle that may be looked at, 5..100.
         nominal_capacity_ah: capacity of a new cell; null takes that of the named set.
         eol_fraction: share of it at which a life ends.
-        valid_fold: fold of training cells (of n_folds) kept for validation and calibration; the closed-form ensemble
-            calibrates by leaving cells out and takes none (null).
+        raised: online: by how much of the nominal capacity the end of life is raised to learn from more lives.
+        valid_fold: fold of training cells (of n_folds) kept for `validate`; null trains on all, since every fit
+            also leaves cells out in turn to calibrate its interval.
         n_folds: number of folds by cell.
         batch_size: cells per step.
         seed: of the folds, the generated cells and the order of batches.
@@ -52,11 +55,12 @@ class BatteryData(LightningDataModule):
         set: str | None = None,
         view: View = "table",
         root: str | None = None,
-        path: Sequence[str] = (),
-        test_path: Sequence[str] = (),
+        path: str | list[str] | None = None,
+        test_path: str | list[str] | None = None,
         max_cycle: int = 100,
         nominal_capacity_ah: float | None = None,
         eol_fraction: float = 0.8,
+        raised: Sequence[float] = (0.0, 0.05, 0.1),
         valid_fold: int | None = None,
         n_folds: int = 5,
         batch_size: int = 8,
@@ -79,8 +83,8 @@ class BatteryData(LightningDataModule):
             hp.task,
             name=hp.set,
             root=hp.root,
-            paths=hp.path,
-            test_paths=hp.test_path,
+            paths=_several(hp.path),
+            test_paths=_several(hp.test_path),
             nominal_capacity_ah=hp.nominal_capacity_ah,
             eol_fraction=hp.eol_fraction,
             seed=hp.seed,
@@ -103,6 +107,14 @@ class BatteryData(LightningDataModule):
             return early_sequences(frame, max_cycle=self.hparams.max_cycle)
         return online_sequences(frame)
 
+    def labelled_cells(self) -> list[str]:
+        """Training cells whose life is known: online those that reach their end of life, early all."""
+        names, ends = self.fold_of_cells()[0], self.cells.ends
+        if ends is None:
+            return names
+        known = ends.filter(pl.col("eol_cycle").is_not_null())["cell_id"].to_list()
+        return [name for name in names if name in set(known)]
+
     def frame_of(self, names: Sequence[str]) -> pl.DataFrame:
         """Rows of these training cells."""
         return self.cells.train.filter(pl.col("cell_id").is_in(list(names)))
@@ -124,14 +136,29 @@ class BatteryData(LightningDataModule):
         }
 
     def train_sequences(self) -> Sequences:
-        """Sequences of the training cells."""
-        return self.sequences(self.frame_of(self.fold_of_cells()[0]))
+        """Sequences of the training cells; online, once for each raised level of the end of life."""
+        frame = self.frame_of(self.fold_of_cells()[0])
+        if self.hparams.task == "early":
+            return self.sequences(frame)
+        lives = raised_lives(
+            frame,
+            nominal_capacity_ah=self.cells.nominal_capacity_ah,
+            eol_fraction=self.hparams.eol_fraction,
+            levels=self.hparams.raised,
+        )
+        names = lives.select("cell_id", "source").unique(maintain_order=True)
+        return replace(self.sequences(lives), groups=tuple(names["source"].to_list()))
+
+    def encode_for(self, network: TaskModule) -> None:
+        """Turn the training cells into what this network learns from, once, and let it fit what has a closed form."""
+        self.training = network.encode(self.train_sequences())
+        network.prepare(self.training)
 
     def train_dataloader(self) -> DataLoader:
         if self.hparams.view == "table":
             return _whole(self._table(self.frame_of(self.fold_of_cells()[0])))
         # how a network wants its cells cut and batched is its own business
-        return self.trainer.lightning_module.loader(self.train_sequences(), seed=self.hparams.seed)
+        return self.trainer.lightning_module.loader(self.training, seed=self.hparams.seed)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         _, held = self.fold_of_cells()
@@ -162,3 +189,7 @@ class BatteryData(LightningDataModule):
 def _whole(batch: Batch) -> DataLoader:
     """One batch that is everything: a closed-form fit sees all cells at once."""
     return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+
+
+def _several(paths: str | list[str] | None) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths or [])

@@ -23,13 +23,13 @@ from ...core.layers.aaren import Aaren
 from ...core.model import SequenceModel
 from ...core.preprocess import Standardize
 from ...data.battery.early_sequence import UNITS
-from ...data.battery.metrics import life_metrics
 from ...data.windows import Sequences
 from ..datamodule import sequence_loader
 from ..module import Batch, TaskModule
 from .bundle import Contract, write_battery_bundle
-from .cross_fit import cross_fit
+from .cross_fit import LeftOut, calibrated, cross_fit
 from .data import BatteryData
+from .judge import Verdict
 
 NAMES = tuple(UNITS)
 CLOCK = "log_cycle"  # says where in the sequence a step is; neither noise nor mixing may touch it
@@ -99,6 +99,10 @@ class EarlyNetwork(TaskModule):
     @property
     def title(self) -> str:
         return type(self.model.blocks[0].layer).__name__ if len(self.model.blocks) else "linear read-out"
+
+    def encode(self, sequences: Sequences) -> Sequences:
+        """The sequences as they are: `early_sequences` has done all the work."""
+        return sequences
 
     def prepare(self, sequences: Sequences) -> None:
         """Fit what has a closed form: standardisation, and the linear read-out of late steps."""
@@ -193,24 +197,25 @@ class EarlyNetwork(TaskModule):
             linear.bias.mul_(self.spread)
         self.model.skip.bias.add_(self.centre)
 
-    @torch.no_grad()
-    def calibrate(self, data: BatteryData) -> None:
-        sequences = data.train_sequences()
-        log_lives, lives = [], []
-        with torch.enable_grad():
-            twins = cross_fit(
-                self, self.initial, sequences, folds=self.hparams.calibration_folds, seed=data.hparams.seed,
-                trainer=self.trainer,
-            )  # fmt: skip
-            for held, twin in twins:
-                x, mask = torch.from_numpy(held.x), torch.from_numpy(held.mask)
-                with torch.no_grad():
-                    log_lives.append(self._last(twin(x, mask), mask)[:, 0].log())
-                lives.append(_lives(held))
-        log_life_N, life_N = torch.cat(log_lives), torch.cat(lives)
-        self.model.calibration.fit(log_life_N, life_N)
-        figures = life_metrics(life_N.numpy(), log_life_N.exp().numpy())
-        self.held_out = {f"{self.hparams.calibration_folds} folds by cell": figures}
+    def calibrate(self, data: BatteryData) -> Verdict:
+        """Fit the interval on forecasts of cells left out, and return those forecasts."""
+        parts = []
+        twins = cross_fit(
+            self,
+            self.initial,
+            data.training,
+            cells=data.labelled_cells(),
+            folds=self.hparams.calibration_folds,
+            seed=data.hparams.seed,
+            trainer=self.trainer,
+        )
+        for held, twin in twins:
+            x_BTF, mask_BT = torch.from_numpy(held.x), torch.from_numpy(held.mask)
+            with torch.no_grad():
+                point_B = self._last(twin(x_BTF, mask_BT), mask_BT)[:, 0]
+            cell, cycle = np.array(held.ids), held.position.max(axis=1)
+            parts.append(LeftOut(cell, cycle, _lives(held).numpy(), point_B.numpy()))
+        return calibrated(self.model.calibration, parts)
 
     def write_bundle(self, folder: Path) -> None:
         hp = self.hparams

@@ -14,6 +14,7 @@ from ..module import Batch, TaskModule
 from .bundle import Contract, write_battery_bundle
 from .data import BatteryData
 from .gaussian import INPUTS, EarlyEnsemble
+from .judge import Verdict
 
 
 class EnsembleModule(TaskModule):
@@ -57,11 +58,13 @@ class EnsembleModule(TaskModule):
         )
         self.example = batch["x"][:8].float()
 
-    def calibrate(self, data: BatteryData) -> None:
+    def calibrate(self, data: BatteryData) -> Verdict:
         """The fit left every cell out in turn and calibrated itself; those forecasts are the honest ones."""
         batch = next(iter(data.train_dataloader()))
-        forecast = self.model.left_out(batch["x"]).numpy()
-        self.held_out = {"leave one cell out": life_metrics(batch["y"].numpy(), forecast)}
+        cell = np.array(data.fold_of_cells()[0])
+        cycle = batch["x"][:, INPUTS.index("last_cycle")].numpy()
+        point = self.model.left_out(batch["x"]).numpy()
+        return Verdict("training cells, left out", cell, cycle, batch["y"].numpy(), point, None, None)
 
     def loss(self, batch: Batch) -> Tensor:
         point_B = self(batch["x"])[:, 0]

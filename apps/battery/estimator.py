@@ -132,7 +132,7 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
             self.eol_fraction,
             self.confidence,
         )
-        record = {"training": {"data": "BatteryRULRegressor.fit", "cells": int(self.model_.num_cells)}}
+        record = {"training": {"data": "BatteryRULRegressor.fit", "cells": len(self.model_.cells)}}
         write_battery_bundle(Path(folder), self.model_, torch.from_numpy(self.example_), contract, record)
         return Path(folder)
 

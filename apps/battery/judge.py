@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,8 @@ LATE = 0.9  # share of a life after which relative errors of the little that is 
 class Verdict:
     """Forecasts of one table beside the truth.
 
-    All arrays (n,), in cycles; `cell` names each row's cell. `whole` is False where some cells were left out.
+    All arrays (n,), in cycles; `cell` names each row's cell, `flags` says what is odd about it (see
+    `remem.data.battery.flags`). `whole` is False where some cells were left out.
     """
 
     label: str
@@ -28,10 +29,10 @@ class Verdict:
     cycle: np.ndarray
     truth: np.ndarray
     point: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    flags: np.ndarray
-    baselines: Mapping[str, np.ndarray]
+    lo: np.ndarray | None
+    hi: np.ndarray | None
+    baselines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    flags: np.ndarray | None = None
     whole: bool = True
 
     def rows(self, *, model: str) -> list[dict[str, object]]:
@@ -46,14 +47,40 @@ class Verdict:
         ]
         return [_ordered(row) for row in table]
 
+    def beside(self, predictor: Predictor, frame: pl.DataFrame) -> Verdict:
+        """The same forecasts beside the baselines that a bundle carries; `frame` holds the rows that were forecast.
+
+        The baselines were fitted on all training cells, so on those they have a small advantage.
+        """
+        if predictor.bundle.task == "early":
+            cells = early_features(frame, max_cycle=int(predictor.bundle.manifest["input"]["max_cycle"]))
+            place = {cell: i for i, cell in enumerate(cells.cell_id)}
+            rows, points = [place[cell] for cell in self.cell], early_baselines(predictor.bundle, cells)
+        else:
+            frame = frame.sort("cell_id", "cycle")
+            at = {key: i for i, key in enumerate(frame.select("cell_id", "cycle").iter_rows())}
+            rows = [at[cell, cycle] for cell, cycle in zip(self.cell, self.cycle.tolist(), strict=True)]
+            points = online_baselines(predictor.bundle, frame)
+        return replace(self, baselines={name: point[rows] for name, point in points.items()})
+
     def without(self, cells: Sequence[str], label: str) -> Verdict:
         """The same forecasts with some cells left out, under another label."""
         keep = ~np.isin(self.cell, list(cells))
-        arrays = [
-            a[keep] for a in (self.cell, self.cycle, self.truth, self.point, self.lo, self.hi, self.flags)
-        ]
+
+        def kept(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[keep]
+
         return Verdict(
-            label, *arrays, {name: point[keep] for name, point in self.baselines.items()}, whole=False
+            label,
+            self.cell[keep],
+            self.cycle[keep],
+            self.truth[keep],
+            self.point[keep],
+            kept(self.lo),
+            kept(self.hi),
+            {name: point[keep] for name, point in self.baselines.items()},
+            kept(self.flags),
+            whole=False,
         )
 
 
@@ -73,8 +100,8 @@ def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdi
         out["cycle_life"].to_numpy(),
         cycle + out["rul_lo"].to_numpy(),
         cycle + out["rul_hi"].to_numpy(),
-        out["flags"].to_numpy(),
         baselines,
+        out["flags"].to_numpy(),
     )
 
 
@@ -93,8 +120,9 @@ def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late
         out["cell_id"].to_numpy()[judged],
         cycle[judged],
         truth[judged],
-        *(out[name].to_numpy()[judged] for name in ("rul", "rul_lo", "rul_hi", "flags")),
+        *(out[name].to_numpy()[judged] for name in ("rul", "rul_lo", "rul_hi")),
         {name: point[judged] for name, point in baselines.items()},
+        out["flags"].to_numpy()[judged],
     )
 
 

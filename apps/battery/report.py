@@ -32,7 +32,7 @@ def early_report(
     page = Report(title).add("Data", f"Cells: {source}.").add("Verdict", _LEGEND, rows=rows)
     delta_ND, life_N = _delta_q(curves)
     page.add("What tells a long life from a short one", _DELTA, figure=delta_q_plot(delta_ND, life_N))
-    whole = [v for v in verdicts if v.whole]
+    whole = [v for v in verdicts if v.whole and v.lo is not None]
     if whole:
         groups = {v.label: {"truth": v.truth, "point": v.point, "lo": v.lo, "hi": v.hi} for v in whole}
         page.add("Forecast against truth", figure=parity_plot(groups, confidence=confidence))
@@ -84,8 +84,9 @@ def online_report(
 
 
 def _coverage(verdicts: Sequence[Verdict], confidence: float) -> Figure:
-    shares = {v.label: float(np.mean((v.lo <= v.truth) & (v.truth <= v.hi))) for v in verdicts}
-    sizes = {v.label: len(np.unique(v.cell)) for v in verdicts}
+    bounded = [v for v in verdicts if v.lo is not None and v.hi is not None]
+    shares = {v.label: float(np.mean((v.lo <= v.truth) & (v.truth <= v.hi))) for v in bounded}
+    sizes = {v.label: len(np.unique(v.cell)) for v in bounded}
     return coverage_plot(shares, sizes, confidence=confidence)
 
 

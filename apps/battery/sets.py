@@ -37,11 +37,22 @@ SETS: dict[str, BatterySet] = {
     "xjtu": BatterySet("online", ("xjtu_percycle.parquet",)),
     "tongji": BatterySet("online", ("tju_percycle.parquet",)),
 }
+GENERATED = "generated"
 OUTLIERS = ("test1_22",)
 """Cells the re-analysis of Severson et al. leaves out of its figures; every table is printed with and without them."""
 
 DEFAULT_NOMINAL_AH = 1.1
 DEFAULT_SET: dict[Task, str] = {"early": "severson", "online": "hust"}
+
+
+def levels_ah(
+    task: Task, name: str | None, nominal_capacity_ah: float | None, eol_fraction: float
+) -> list[float]:
+    """Capacities at which the lives of a set end, in Ah, the largest first."""
+    known = NOMINAL_CAPACITY_AH.get(DEFAULT_SET[task] if name is None else name, DEFAULT_NOMINAL_AH)
+    nominal = known if nominal_capacity_ah is None else nominal_capacity_ah
+    values = nominal.values() if isinstance(nominal, Mapping) else [nominal]
+    return sorted({round(eol_fraction * value, 6) for value in values}, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def load_cells(
     """The user's own files, else the named real set, else generated cells (and `source` says which).
 
     Args:
-        name: a key of `SETS`; None takes the task's own default.
+        name: a key of `SETS`, or "generated"; None takes the task's own default.
         root: folder that holds the real sets; None looks at REMEM_DATA and the download cache.
         paths, test_paths: files of the user's own cells; they replace the named set.
         nominal_capacity_ah: None takes that of the set (own cells: 1.1 Ah).
@@ -84,9 +95,11 @@ def load_cells(
         ValueError: an unknown set, a set of the other task, or a file that breaks the schema.
     """
     chosen = DEFAULT_SET[task] if name is None else name
-    if chosen not in SETS:
-        raise ValueError(f"--data.set {near(chosen, SETS)}: no such set; there are {', '.join(SETS)}")
-    if SETS[chosen].task != task:
+    if chosen not in (*SETS, GENERATED):
+        raise ValueError(
+            f"--data.set {near(chosen, SETS)}: no such set; there are {', '.join(SETS)}, {GENERATED}"
+        )
+    if chosen != GENERATED and SETS[chosen].task != task:
         fitting = ", ".join(key for key, value in SETS.items() if value.task == task)
         raise ValueError(
             f"--data.set {chosen} serves --data.task {SETS[chosen].task}; for {task} take one of {fitting}"
@@ -97,13 +110,13 @@ def load_cells(
         train = read(list(paths)).frame
         tests = {Path(path).stem: read(path).frame for path in test_paths}
         source = f"own cells from {', '.join(Path(path).name for path in paths)}"
-    elif (folder := find(chosen, root)) is not None:
+    elif chosen != GENERATED and (folder := find(chosen, root)) is not None:
         train = read([folder / file for file in SETS[chosen].files]).frame
         files = {label: folder / file for label, file in SETS[chosen].tests.items()}
         tests = {label: read(file).frame for label, file in files.items() if file.exists()}
         source = f"{chosen}, {train['cell_id'].n_unique()} training cells"
         nominal = NOMINAL_CAPACITY_AH.get(chosen, nominal)
-    elif root is not None:
+    elif chosen != GENERATED and root is not None:
         raise ValueError(
             f"--data.root {root}: {chosen} is not there; `remem data check {chosen}` says what is"
         )
@@ -111,7 +124,8 @@ def load_cells(
         make = simulate_curves if task == "early" else simulate_cycles
         train = make(40, seed=seed)
         tests = {"generated test": make(20, seed=seed + 10_000).with_columns("test_" + pl.col("cell_id"))}
-        source = f"generated cells (the real set '{chosen}' was not found; set REMEM_DATA or --data.root)"
+        missed = f" (the real set '{chosen}' was not found; set REMEM_DATA or --data.root)"
+        source = f"{train['cell_id'].n_unique()} generated cells{'' if chosen == GENERATED else missed}"
     nominal = nominal if nominal_capacity_ah is None else nominal_capacity_ah
     if task == "early":
         return Cells(train, tests, source, nominal)

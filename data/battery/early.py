@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import kurtosis, skew, theilslopes
 
 from .spikes import neighbour_median, spikes
 
@@ -73,7 +72,7 @@ class EarlyFeatures:
     names: F feature names; `columns` finds them. units: unit of each name.
     last_cycle: (N,) int64, last cycle used.
     repaired: (N,) int64, values of Q replaced because they were spikes or missing.
-    flags: per cell, any of "spikes_repaired", "cycles_missing", "short_history", "fast_fade".
+    flags: per cell, any of "capacity_spike", "cycle_gap", "short_history", "already_failing".
     cycle_life: (N,) float64 where the table has that column, else None.
     """
 
@@ -169,10 +168,10 @@ def _one_cell(part: pl.DataFrame, max_cycle: int, robust: bool) -> _Cell:
         q_CV, repaired = repair(q_CV, name)
     values = _features(cycle, q_CV, max_cycle, robust)
     flags = {
-        "spikes_repaired": repaired > 0,
-        "cycles_missing": len(cycle) < 0.95 * (cycle[-1] - 1),  # cycle 1 is a formation cycle, not counted
+        "capacity_spike": repaired > 0,
+        "cycle_gap": len(cycle) < 0.95 * (cycle[-1] - 1),  # cycle 1 is a formation cycle, not counted
         "short_history": cycle[-1] < 0.9 * max_cycle,
-        "fast_fade": values["fade_now"] > FAST_FADE * values["q_now"],
+        "already_failing": values["fade_now"] > FAST_FADE * values["q_now"],
     }
     life = float(part["cycle_life"][0]) if "cycle_life" in part.columns else np.nan
     return _Cell(name, values, repaired, tuple(flag for flag, on in flags.items() if on), life)
@@ -223,16 +222,16 @@ def _features(cycle: np.ndarray, q_CV: np.ndarray, max_cycle: int, robust: bool)
     values = {
         "dq_log_var": _log10(dq_V.var()),
         "dq_log_min": _log10(dq_V.min()),
-        "dq_log_skew": _log10(skew(dq_V)),
-        "dq_skew": float(skew(dq_V)),
-        "dq_log_kurt": _log10(kurtosis(dq_V, fisher=False)),
+        "dq_log_skew": _log10(_moment(dq_V, 3)),
+        "dq_skew": _moment(dq_V, 3),
+        "dq_log_kurt": _log10(_moment(dq_V, 4)),
         "trend_log_min": _log10(trend_V.min()),
         "trend_log_var": _log10(trend_V.var()),
         "q_first": level_C[0],
         "q_gain": level_C.max() - level_C[0],
         "q_slope": slope,
         "q_intercept": q_C.mean() - slope * cycle.mean(),
-        "q_slope_last": theilslopes(q_C[end], cycle[end])[0],
+        "q_slope_last": _median_slope(cycle[end], q_C[end]),
         "last_cycle": last,
         "q_now": float(np.median(q_C[-FEWEST:])),
         "fade_now": -(_slope_weights(cycle[recent]) @ q_C[recent]),
@@ -266,3 +265,15 @@ def _tail(cycle: np.ndarray, span: float) -> np.ndarray:
 
 def _log10(value: float) -> float:
     return float(np.log10(max(abs(value), FLOOR)))
+
+
+def _moment(values: np.ndarray, order: int) -> float:
+    """Standardised central moment: 3 the skewness, 4 the kurtosis. (scipy.stats would load torch where it is there.)"""
+    centred = values - values.mean()
+    return float((centred**order).mean() / max((centred**2).mean() ** (order / 2), FLOOR**order))
+
+
+def _median_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Median of the slopes between all pairs of points (Theil 1950, Sen 1968)."""
+    i, j = np.triu_indices(len(x), 1)
+    return float(np.median((y[j] - y[i]) / (x[j] - x[i])))

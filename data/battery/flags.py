@@ -22,6 +22,7 @@ FLAGS: dict[str, str] = {
     "missing_value": "a value is null or not a number",
     "infinite_value": "a value is infinite",
     "already_failing": "the cell already fades fast, or is past its end of life, at its last cycle",
+    "short_history": "the record ends well before the last cycle that the forecast may look at",
     "out_of_domain": "a value lies outside what a lithium-ion cell can show, or outside the training data",
     # written by readers and repairs
     "incomplete_discharge": "the discharge was cut short, so the cycle has no capacity",

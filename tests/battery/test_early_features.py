@@ -59,9 +59,9 @@ def test_published_figures_come_out_of_the_papers_features(severson, group, mode
 def test_the_known_spikes_are_repaired_and_counted_and_no_others(severson):
     cells = early_features(severson["train"])
     flagged = {cell: flags for cell, flags in zip(cells.cell_id, cells.flags, strict=True) if flags}
-    spiked = ("spikes_repaired",)
+    spiked = ("capacity_spike",)
     assert flagged == {
-        "train_02": spiked, "train_09": spiked, "train_16": spiked, "train_21": ("fast_fade",)
+        "train_02": spiked, "train_09": spiked, "train_16": spiked, "train_21": ("already_failing",)
     }  # fmt: skip
     assert cells.repaired.sum() == pytest.approx(733 + 856 + 4, rel=0.1)
 
@@ -73,7 +73,7 @@ def test_a_spike_changes_no_robust_feature_and_wrecks_the_raw_ones():
     spiked = clean.with_columns(pl.Series("q_ah", q, dtype=pl.Array(pl.Float64, 1000)))
     a, b = early_features(clean), early_features(spiked)
     np.testing.assert_allclose(a.x, b.x, rtol=0.02, atol=2e-4)
-    assert b.flags[0] == ("spikes_repaired",)
+    assert b.flags[0] == ("capacity_spike",)
     assert b.repaired.tolist() == [800, 0, 0]
     raw = early_features(spiked, robust=False)
     assert raw.columns(("q_gain",))[0] > 30
@@ -97,7 +97,7 @@ def test_missing_cycles_move_the_robust_variance_less_than_the_raw_one():
     assert set(counts) == {70}  # ceil(0.7 * 99)
     for cells in (early_features(curves), early_features(thinned)):
         assert np.isfinite(cells.x).all()
-    assert all("cycles_missing" in flags for flags in early_features(thinned).flags)
+    assert all("cycle_gap" in flags for flags in early_features(thinned).flags)
 
     def shift(name: str, robust: bool) -> float:
         whole = early_features(curves, robust=robust).columns((name,))
