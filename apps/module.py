@@ -23,14 +23,16 @@ class TaskModule(LightningModule):
 
     `record` holds plain numbers and strings that the bundle's manifest needs and the weights do not hold (data,
     split, seeds, metrics, simple baselines). It travels inside the checkpoint, so a bundle can be made from it later.
-    `title` is the model's name in tables.
     """
-
-    title: str
 
     def __init__(self) -> None:
         super().__init__()
         self.record: dict[str, Any] = {}
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The model's name in tables."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -44,7 +46,7 @@ class TaskModule(LightningModule):
     def write_bundle(self, folder: Path) -> None:
         """Export graphs and manifest into `folder`; parity with torch is checked before a file appears."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         loss = self.loss(batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["x"]))
         return loss

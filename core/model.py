@@ -85,8 +85,8 @@ class SequenceModel(nn.Module):
         )
         self.skip = nn.Linear(embedded, num_outputs) if linear_skip else None
         if linear_skip:
-            nn.init.zeros_(self.head[-1].weight)
-            nn.init.zeros_(self.head[-1].bias)
+            for parameter in self.head[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

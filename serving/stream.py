@@ -205,7 +205,7 @@ def _number(cell: str, name: str, given: Any) -> float:
 def _cycle(cell: str, observation: Mapping[str, Any], memory: _Memory | None) -> int:
     given = observation.get("cycle")
     number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
-    if not number or not 0 <= given <= LAST_CYCLE or given != int(given):
+    if given is None or not number or not 0 <= given <= LAST_CYCLE or given != int(given):
         raise ValueError(
             f"cell {cell}: cycle is {given!r}; every observation needs `cycle`, a whole number from 0 to {LAST_CYCLE}"
         )

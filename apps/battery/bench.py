@@ -74,8 +74,8 @@ def _rows(seeds: int, root: str | None, quick: bool) -> list[dict[str, object]]:
     cells = load_cells("early", root=root)
     print(f"data: {cells.source}", file=sys.stderr)
     train, tests = early_features(cells.train), {name: early_features(f) for name, f in cells.tests.items()}
-    life = _lives(train)
-    known = {name: _lives(part) for name, part in tests.items()}
+    life = train.lives
+    known = {name: part.lives for name, part in tests.items()}
     rows = _published(cells.train, cells.tests)
 
     def judge(
@@ -105,14 +105,14 @@ def _published(train: pl.DataFrame, tests: Mapping[str, pl.DataFrame]) -> list[d
     rows: list[dict[str, object]] = []
     for name, (columns, make, printed) in PUBLISHED.items():
         start = time.perf_counter()
-        model = make_pipeline(StandardScaler(), make()).fit(raw.columns(columns), np.log10(_lives(raw)))
+        model = make_pipeline(StandardScaler(), make()).fit(raw.columns(columns), np.log10(raw.lives))
         for label, part in judged.items():
             point = 10 ** np.ravel(model.predict(part.columns(columns)))
             seconds = time.perf_counter() - start
             for where, keep in _with_and_without(label, part):
                 rows.append(
                     {"model": f"{name}, as published", "features": "raw", "cells": where}
-                    | _figures(_lives(part)[keep], [point[keep]], np.array(part.cell_id)[keep])
+                    | _figures(part.lives[keep], [point[keep]], np.array(part.cell_id)[keep])
                     | {"seconds": round(seconds, 3), "printed": printed}
                 )
     return rows
@@ -179,12 +179,6 @@ def _with_and_without(label: str, part: EarlyFeatures) -> list[tuple[str, np.nda
     if usual.all():
         return [everything]
     return [(f"{label} without {', '.join(OUTLIERS)}", usual), everything]
-
-
-def _lives(part: EarlyFeatures) -> np.ndarray:
-    if part.cycle_life is None or not np.isfinite(part.cycle_life).all():
-        raise ValueError("battery-table: cells without a known cycle_life cannot be judged; drop them")
-    return part.cycle_life
 
 
 def _fit_ensemble(x: np.ndarray, y: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -127,7 +127,7 @@ class BatteryData(LightningDataModule):
                 Labels(self.frame_of(names), self.cells.ends.filter(pl.col("cell_id").is_in(names)))
             )
         cells = early_features(self.frame_of(names), max_cycle=self.hparams.max_cycle)
-        life = np.log10(cells.cycle_life)
+        life = np.log10(cells.lives)
         slope, intercept = np.polyfit(cells.columns(("dq_log_var",))[:, 0], life, 1)
         weights = {"features": ["dq_log_var"], "weights": [float(slope)], "intercept": float(intercept)}
         return {
@@ -179,11 +179,7 @@ class BatteryData(LightningDataModule):
 
     def _table(self, frame: pl.DataFrame) -> Batch:
         cells = early_features(frame, max_cycle=self.hparams.max_cycle)
-        if cells.cycle_life is None or not np.isfinite(cells.cycle_life).all():
-            raise ValueError(
-                "training and test cells need a cycle_life each; add the column, or drop cells without it"
-            )
-        return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.cycle_life)}
+        return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.lives)}
 
 
 def _whole(batch: Batch) -> DataLoader:

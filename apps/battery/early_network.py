@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ...core.calibration import ConformalInterval
 from ...core.layers.aaren import Aaren
 from ...core.model import SequenceModel
 from ...core.preprocess import Standardize
+from ...core.state import SequenceLayer
 from ...data.battery.early_sequence import UNITS
 from ...data.windows import Sequences
 from ..datamodule import sequence_loader
@@ -34,6 +36,7 @@ from .judge import Verdict
 NAMES = tuple(UNITS)
 CLOCK = "log_cycle"  # says where in the sequence a step is; neither noise nor mixing may touch it
 SETTLED = 90  # features are standardised as they are at the end of what is read
+EXAMPLE = 40  # cycles of the input that exports are checked with
 FIRST = 10  # cycles before this one are not asked
 
 
@@ -57,7 +60,7 @@ class EarlyNetwork(TaskModule):
 
     def __init__(
         self,
-        layer: Callable[[int], nn.Module] = Aaren,
+        layer: Callable[[int], SequenceLayer] = Aaren,
         d_model: int = 16,
         num_layers: int = 1,
         ff_mult: int = 2,
@@ -91,10 +94,23 @@ class EarlyNetwork(TaskModule):
             preprocess=Standardize(NAMES, flags=False, clip=clip),
             calibration=ConformalInterval(confidence=confidence),
         )
+        self.centre: Tensor
+        self.spread: Tensor
+        self.example: Tensor
         self.register_buffer("centre", torch.zeros(()))  # of log life over the training cells
         self.register_buffer("spread", torch.ones(()))
-        self.register_buffer("example", torch.zeros(2, max_cycle, len(NAMES)))
+        self.register_buffer("example", torch.zeros(2, EXAMPLE, len(NAMES)))
         self.initial: dict[str, Tensor] = {}
+
+    @property
+    def standardize(self) -> Standardize:
+        """The model's preprocessing."""
+        return cast(Standardize, self.model.preprocess)
+
+    @property
+    def interval(self) -> ConformalInterval:
+        """The model's calibration."""
+        return cast(ConformalInterval, self.model.calibration)
 
     @property
     def title(self) -> str:
@@ -108,7 +124,7 @@ class EarlyNetwork(TaskModule):
         """Fit what has a closed form: standardisation, and the linear read-out of late steps."""
         x_NTF, mask_NT = torch.from_numpy(sequences.x), torch.from_numpy(sequences.mask)
         cycle_NT, life_N = torch.from_numpy(sequences.position), _lives(sequences)
-        preprocess = self.model.preprocess
+        preprocess = self.standardize
         last = int(min(SETTLED, 0.9 * sequences.position.max()))
         preprocess.fit(x_NTF, mask_NT & (cycle_NT >= last))
         clock = NAMES.index(CLOCK)
@@ -123,12 +139,14 @@ class EarlyNetwork(TaskModule):
         solved = torch.linalg.solve(
             normal, torch.einsum("nt,ntf,n->f", weight_NT, z_NTF, target_N.double())
         ).float()
-        skip = self.model.skip
+        weight, bias = self._scaled()[0]
         with torch.no_grad():
-            skip.weight.copy_(solved[None, :-1])
-            skip.bias.copy_(solved[-1:])
-        skip.requires_grad_(False)
-        self.example = x_NTF[:2, :, :].clone()
+            weight.copy_(solved[None, :-1])
+            bias.copy_(solved[-1:])
+        weight.requires_grad_(False)
+        bias.requires_grad_(False)
+        shown = x_NTF[:2, : self.example.shape[1]]
+        self.example[: len(shown), : shown.shape[1]] = shown
         self.initial = {name: value.clone() for name, value in self.state_dict().items()}
 
     def loader(self, sequences: Sequences, *, seed: int) -> DataLoader:
@@ -167,7 +185,7 @@ class EarlyNetwork(TaskModule):
             clock = NAMES.index(CLOCK)
             mixed_BTF[..., clock] = x_BTF[..., clock]
             x_BTF, target_B = mixed_BTF, torch.lerp(target_B[other], target_B, share_B)
-        spread_F = self.model.preprocess.std_F.clone()
+        spread_F = self.standardize.std_F.clone()
         spread_F[NAMES.index(CLOCK)] = 0.0
         shift_B1F = torch.randn_like(x_BTF[:, :1]) * hp.offset
         x_BTF = x_BTF + spread_F * (shift_B1F + torch.randn_like(x_BTF) * hp.noise)
@@ -192,10 +210,10 @@ class EarlyNetwork(TaskModule):
     @torch.no_grad()
     def on_train_end(self) -> None:
         """From standardised to log life: the last linear maps take over the scale."""
-        for linear in (self.model.skip, self.model.head[-1]):
-            linear.weight.mul_(self.spread)
-            linear.bias.mul_(self.spread)
-        self.model.skip.bias.add_(self.centre)
+        for weight, bias in self._scaled():
+            weight.mul_(self.spread)
+            bias.mul_(self.spread)
+        self._scaled()[0][1].add_(self.centre)
 
     def calibrate(self, data: BatteryData) -> Verdict:
         """Fit the interval on forecasts of cells left out, and return those forecasts."""
@@ -215,12 +233,21 @@ class EarlyNetwork(TaskModule):
                 point_B = self._last(twin(x_BTF, mask_BT), mask_BT)[:, 0]
             cell, cycle = np.array(held.ids), held.position.max(axis=1)
             parts.append(LeftOut(cell, cycle, _lives(held).numpy(), point_B.numpy()))
-        return calibrated(self.model.calibration, parts)
+        return calibrated(self.interval, parts)
 
     def write_bundle(self, folder: Path) -> None:
         hp = self.hparams
         contract = Contract("early_sequence", NAMES, hp.max_cycle, None, hp.eol_fraction, hp.confidence)
         write_battery_bundle(folder, self.model, self.example, contract, self.record)
+
+    def _scaled(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Weight and bias of the linear read-out and of the head's last layer, whose sum is the forecast."""
+        parts = [self.model.skip, self.model.head[-1]]
+        return [
+            (cast(nn.Parameter, part.weight), cast(nn.Parameter, part.bias))
+            for part in parts
+            if part is not None
+        ]
 
     def _standard(self, x_BTF: Tensor, mask_BT: Tensor) -> Tensor:
         """(B, T) standardised log life while training (the calibration's exponential undone)."""

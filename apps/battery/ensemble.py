@@ -29,8 +29,6 @@ class EnsembleModule(TaskModule):
         nominal_capacity_ah, eol_fraction: end of life, for the cap on cells that already fade.
     """
 
-    title = "ensemble"
-
     def __init__(
         self,
         max_cycle: int = 100,
@@ -43,6 +41,10 @@ class EnsembleModule(TaskModule):
         self.automatic_optimization = False
         self.model = EarlyEnsemble()
         self.register_buffer("example", torch.zeros(0, len(INPUTS)))
+
+    @property
+    def title(self) -> str:
+        return "ensemble"
 
     def configure_optimizers(self) -> None:
         """None: nothing is descended."""

@@ -72,7 +72,7 @@ class Fitted:
 
 def run(arguments: Sequence[str]) -> Fitted | None:
     """One subcommand of `remem battery`; what a fit left, None of the others."""
-    _quiet()
+    quiet()
     cli = BatteryCLI(
         TaskModule,
         BatteryData,
@@ -158,7 +158,7 @@ def _report(
     )
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what lightning says about itself; its warnings about the user's own run stay."""
     for text in (
         "isinstance.treespec, LeafSpec",

@@ -110,6 +110,7 @@ def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late
 
     Rows without a label (cells that never reach their end of life) and rows past `late` are not judged.
     """
+    cycles = cycles.sort("cell_id", "cycle")
     out = predictor.predict(cycles)
     truth, cycle = cycles["rul"].cast(pl.Float64).fill_null(np.nan).to_numpy(), cycles["cycle"].to_numpy()
     with np.errstate(invalid="ignore"):
@@ -120,7 +121,9 @@ def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late
         out["cell_id"].to_numpy()[judged],
         cycle[judged],
         truth[judged],
-        *(out[name].to_numpy()[judged] for name in ("rul", "rul_lo", "rul_hi")),
+        out["rul"].to_numpy()[judged],
+        out["rul_lo"].to_numpy()[judged],
+        out["rul_hi"].to_numpy()[judged],
         {name: point[judged] for name, point in baselines.items()},
         out["flags"].to_numpy()[judged],
     )

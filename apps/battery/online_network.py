@@ -13,10 +13,11 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...core.calibration import ConformalInterval
@@ -24,6 +25,7 @@ from ...core.layers.aaren import Aaren
 from ...core.layers.running import RunningFeatures
 from ...core.model import SequenceModel
 from ...core.preprocess import Standardize
+from ...core.state import SequenceLayer
 from ...data.battery.schema import CHARGE_FEATURES
 from ...data.windows import Sequences
 from ..datamodule import sequence_loader
@@ -61,7 +63,7 @@ class OnlineNetwork(TaskModule):
         self,
         levels_ah: Sequence[float] = (0.88,),
         columns: Sequence[str] = COLUMNS,
-        layer: Callable[[int], nn.Module] = Aaren,
+        layer: Callable[[int], SequenceLayer] = Aaren,
         d_model: int = 64,
         num_layers: int = 0,
         ff_mult: int = 2,
@@ -99,8 +101,19 @@ class OnlineNetwork(TaskModule):
             preprocess=Standardize(names, flags=False, clip=clip, compress=True),
             calibration=ConformalInterval(confidence=confidence, num_bins=bins),
         )
+        self.example: Tensor
         self.register_buffer("example", torch.zeros(2, 64, len(columns)))
         self.initial: dict[str, Tensor] = {}
+
+    @property
+    def standardize(self) -> Standardize:
+        """The model's preprocessing."""
+        return cast(Standardize, self.model.preprocess)
+
+    @property
+    def interval(self) -> ConformalInterval:
+        """The model's calibration."""
+        return cast(ConformalInterval, self.model.calibration)
 
     @property
     def title(self) -> str:
@@ -116,38 +129,37 @@ class OnlineNetwork(TaskModule):
                 f"the cycles table lacks columns {missing}; it has {list(sequences.names)}; add them, or say which "
                 "there are with --model.columns=[cycle,capacity_ah,...]"
             )
-        if sequences.y is None:
-            raise ValueError("these cycles have no labels; cells need a record down to their end of life")
-        first = np.flatnonzero(sequences.lengths >= self.example.shape[1])[:2]
+        rul_NT = _labels(sequences)
+        cells, length, _ = self.example.shape
         at = [sequences.names.index(name) for name in self.hparams.columns]
-        if len(first) == len(self.example):
-            self.example = torch.from_numpy(sequences.x[first][:, : self.example.shape[1]][..., at])
+        long = np.flatnonzero(sequences.lengths >= length)[:cells]
+        if len(long) == cells:
+            self.example = torch.from_numpy(sequences.x[long][:, :length, at])
         stride, rows = self.hparams.stride, []
         for x_TF, mask_T in zip(sequences.x[..., at], sequences.mask, strict=True):
             z_1TZ, _ = self.running(torch.from_numpy(x_TF[mask_T])[None])
             rows.append(z_1TZ[0, ::stride].numpy())
-        length = max(len(z) for z in rows)
-        z_NTZ = np.zeros((len(rows), length, self.running.out_features), np.float32)
+        steps = max(len(z) for z in rows)
+        z_NTZ = np.zeros((len(rows), steps, self.running.out_features), np.float32)
         for i, z in enumerate(rows):
             z_NTZ[i, : len(z)] = z
-        mask, position, y = (
-            a[:, ::stride][:, :length] for a in (sequences.mask, sequences.position, sequences.y)
-        )
+        mask, position, y = (a[:, ::stride][:, :steps] for a in (sequences.mask, sequences.position, rul_NT))
         return replace(sequences, x=z_NTZ, mask=mask, position=position, y=y, names=self.running.out_names)
 
     def prepare(self, sequences: Sequences) -> None:
         """Fit the standardisation on encoded sequences and start from the median life."""
-        use = self._trained(sequences)
-        self.model.preprocess.fit(torch.from_numpy(sequences.x[use]))
+        use = self.trained_on(sequences)
+        self.standardize.fit(torch.from_numpy(sequences.x[use]))
         with torch.no_grad():
-            self.model.head[-1].bias.fill_(float(np.log(np.median(sequences.y[use]))))
+            last = self.model.head[-1].get_parameter("bias")
+            last.fill_(float(np.log(np.median(_labels(sequences)[use]))))
         self.initial = {name: value.clone() for name, value in self.state_dict().items()}
 
     def loader(self, sequences: Sequences, *, seed: int) -> DataLoader:
         """Rows in any order where the network has no layers, whole cells otherwise; of encoded sequences."""
-        use = self._trained(sequences)
+        use = self.trained_on(sequences)
         if len(self.model.blocks):
-            hidden = replace(sequences, y=np.where(use, sequences.y, np.nan).astype(np.float32))
+            hidden = replace(sequences, y=np.where(use, _labels(sequences), np.nan).astype(np.float32))
             return sequence_loader(hidden, batch_size=self.hparams.batch_size, shuffle=True, seed=seed)
         cell, step = np.nonzero(use)
         weight = np.array(
@@ -156,7 +168,10 @@ class OnlineNetwork(TaskModule):
                 for i, g in zip(sequences.ids, _groups(sequences), strict=True)
             ]
         )
-        x_RZ, y_R = torch.from_numpy(sequences.x[cell, step]), torch.from_numpy(sequences.y[cell, step])
+        x_RZ, y_R = (
+            torch.from_numpy(sequences.x[cell, step]),
+            torch.from_numpy(_labels(sequences)[cell, step]),
+        )
         weight_R = torch.from_numpy(weight[cell].astype(np.float32))
 
         def collate(rows: list[int]) -> Batch:
@@ -223,27 +238,39 @@ class OnlineNetwork(TaskModule):
             own = fold.take([i for i, name in enumerate(fold.ids) if name in cells])
             with torch.no_grad():
                 y_NT3, _ = twin.model(torch.from_numpy(own.x), mask_BT=torch.from_numpy(own.mask))
-            use = own.mask & (own.y > 0)
+            rul_NT = _labels(own)
+            use = own.mask & (rul_NT > 0)
             cell = np.repeat(np.array(own.ids), use.sum(axis=1))
-            parts.append(LeftOut(cell, own.position[use], own.y[use], y_NT3[..., 0].numpy()[use]))
+            parts.append(LeftOut(cell, own.position[use], rul_NT[use], y_NT3[..., 0].numpy()[use]))
         every = [np.concatenate(column) for column in zip(*parts, strict=True)]
         judged = every[1] <= LATE * (every[1] + every[2])
-        return calibrated(self.model.calibration, parts, judged=judged)
+        return calibrated(self.interval, parts, judged=judged)
+
+    def whole(self) -> SequenceModel:
+        """The deployed model: running features and network in one, from raw columns."""
+        whole = copy.deepcopy(self.model).eval()
+        whole.features, whole.num_features = self.running, len(self.hparams.columns)
+        return whole
 
     def write_bundle(self, folder: Path) -> None:
         hp = self.hparams
-        whole = copy.deepcopy(self.model)
-        whole.features = self.running
         nominal = max(hp.levels_ah) / hp.eol_fraction
         contract = Contract("online_sequence", hp.columns, None, nominal, hp.eol_fraction, hp.confidence)
-        write_battery_bundle(folder, whole, self.example, contract, self.record)
+        write_battery_bundle(folder, self.whole(), self.example, contract, self.record)
 
-    def _trained(self, sequences: Sequences) -> np.ndarray:
+    def trained_on(self, sequences: Sequences) -> np.ndarray:
         """(N, T) steps that are trained on: labelled, and not in the last few per cent of a life."""
-        rul, life = sequences.y, sequences.y + sequences.position
+        rul = _labels(sequences)
+        life = rul + sequences.position
         with np.errstate(invalid="ignore"):
             return sequences.mask & (rul > np.maximum((1 - self.hparams.last) * life, 0))
 
 
 def _groups(sequences: Sequences) -> tuple[str, ...]:
     return sequences.groups or sequences.ids
+
+
+def _labels(sequences: Sequences) -> np.ndarray:
+    if sequences.y is None:
+        raise ValueError("these cycles have no labels; cells need a record down to their end of life")
+    return sequences.y

@@ -32,9 +32,12 @@ def early_report(
     page = Report(title).add("Data", f"Cells: {source}.").add("Verdict", _LEGEND, rows=rows)
     delta_ND, life_N = _delta_q(curves)
     page.add("What tells a long life from a short one", _DELTA, figure=delta_q_plot(delta_ND, life_N))
-    whole = [v for v in verdicts if v.whole and v.lo is not None]
-    if whole:
-        groups = {v.label: {"truth": v.truth, "point": v.point, "lo": v.lo, "hi": v.hi} for v in whole}
+    groups = {
+        v.label: {"truth": v.truth, "point": v.point, "lo": v.lo, "hi": v.hi}
+        for v in verdicts
+        if v.whole and v.lo is not None and v.hi is not None
+    }
+    if groups:
         page.add("Forecast against truth", figure=parity_plot(groups, confidence=confidence))
         page.add("Coverage", _COVERAGE, figure=_coverage(verdicts, confidence))
     return page
@@ -52,12 +55,14 @@ def online_report(
 ) -> Report:
     """Online forecasts: errors over whole lives, then a short and a long life as they were lived."""
     page = Report(title).add("Data", f"Cells: {source}.").add("Verdict", _LEGEND, rows=rows)
-    cells = np.unique(verdict.cell)
+    if verdict.lo is None or verdict.hi is None:
+        raise ValueError(f"online report: the verdict '{verdict.label}' has no interval to show")
+    cells, lows, highs = np.unique(verdict.cell), verdict.lo, verdict.hi
     lives = np.array([(verdict.cycle + verdict.truth)[verdict.cell == cell].max() for cell in cells])
     for cell in cells[np.argsort(lives)[[len(cells) // 4, (3 * len(cells)) // 4]]]:
         own = verdict.cell == cell
         cycle, truth, point, lo, hi = (
-            a[own] for a in (verdict.cycle, verdict.truth, verdict.point, verdict.lo, verdict.hi)
+            a[own] for a in (verdict.cycle, verdict.truth, verdict.point, lows, highs)
         )
         page.add(
             f"Cell {cell}: remaining life as its life went on",

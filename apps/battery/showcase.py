@@ -73,9 +73,9 @@ def _field(early: Fitted) -> list[dict[str, object]]:
     train, test = early_features(early.data.cells.train), early_features(frame)
     columns, cells, rows = GROUPS["full"], np.array(test.cell_id), []
     for name in BESIDE:
-        model = LogLife(name).fit(train.columns(columns), train.cycle_life)
+        model = LogLife(name).fit(train.columns(columns), train.lives)
         point = model.predict(test.columns(columns))
-        verdict = Verdict("generated test", cells, test.last_cycle, test.cycle_life, point, None, None)
+        verdict = Verdict("generated test", cells, test.last_cycle, test.lives, point, None, None)
         rows += verdict.rows(model=name)
     return rows
 

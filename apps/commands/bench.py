@@ -14,6 +14,16 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "battery_table",
         "early prediction: regressors of the field and ours on the Severson cells",
     ),
+    "battery-networks": (
+        "..battery.bench_networks",
+        "battery_networks",
+        "early prediction: memory layers beside the default, with fewer and with missing cycles",
+    ),
+    "battery-online": (
+        "..battery.bench_online",
+        "battery_online",
+        "remaining life after every cycle on HUST, XJTU and Tongji, five folds by cell",
+    ),
 }
 """Name -> module, its function `(*, seeds, root, quick) -> list of rows`, and a line for the help."""
 

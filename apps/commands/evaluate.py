@@ -82,5 +82,7 @@ def _labelled(predictor: Predictor, cycles: pl.DataFrame) -> pl.DataFrame:
 
 
 def _failing(verdict: Verdict) -> list[str]:
+    if verdict.flags is None:
+        return []
     flagged = [FAILING in flags.split(";") for flags in verdict.flags]
     return sorted(np.unique(verdict.cell[np.array(flagged, bool)]).tolist())

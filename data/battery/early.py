@@ -85,6 +85,17 @@ class EarlyFeatures:
     flags: tuple[tuple[str, ...], ...]
     cycle_life: np.ndarray | None = None
 
+    @property
+    def lives(self) -> np.ndarray:
+        """(N,) `cycle_life` where every cell has one.
+
+        Raises:
+            ValueError: where the table had no such column, or a cell's life is missing.
+        """
+        if self.cycle_life is None or not np.isfinite(self.cycle_life).all():
+            raise ValueError("every cell needs a cycle_life; add the column, or drop the cells without one")
+        return self.cycle_life
+
     def columns(self, names: tuple[str, ...]) -> np.ndarray:
         """(N, len(names)) columns of `x`."""
         return self.x[:, [self.names.index(name) for name in names]]
