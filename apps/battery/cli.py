@@ -1,5 +1,9 @@
 """`remem battery fit|validate|test|predict`: LightningCLI over the battery modules.
 
+`fit --out DIR` leaves DIR/bundle, model.ckpt, metrics.json, report.html and config.yaml. `validate` (a fold kept from
+training by --data.valid_fold), `test` and `predict` (DIR/predictions.parquet) take --out DIR and go on from there;
+`--data.test_path FILE` names other cells. Every one of them has --help.
+
 With no --config the preset follows from the wish: `--data.task online` takes configs/online.yaml, a network
 (`--model.layer ...` or --data.view sequence) takes configs/sequence.yaml, everything else configs/default.yaml.
 """
@@ -26,12 +30,16 @@ def preset(arguments: Sequence[str]) -> Path:
 
 
 def with_config(arguments: Sequence[str]) -> list[str]:
-    """Arguments with a config first: the user's own, one of the packaged names, or the preset."""
+    """Arguments with a config first: the user's own, a packaged name, that of the fit in `--out`, or the preset."""
     out = list(arguments)
     if out and out[0] in SUBCOMMANDS:
         given = [
             i for i, word in enumerate(out) if word in ("--config", "-c") or word.startswith("--config=")
         ]
+        left = Path(_value(out, "--out"))
+        if not given and out[0] != "fit" and (left / "config.yaml").is_file():
+            model = ["--ckpt_path", str(left / "model.ckpt")]
+            return [out[0], "--config", str(left / "config.yaml"), *model, *out[1:]]
         if not given:
             return [out[0], "--config", str(preset(out)), *out[1:]]
         for i in given:
@@ -46,23 +54,27 @@ def with_config(arguments: Sequence[str]) -> list[str]:
     return out
 
 
+def _value(arguments: Sequence[str], flag: str) -> str:
+    """What follows the last `flag`, with or without an equals sign; empty where it does not stand there."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    places = [i for i, word in enumerate(words[:-1]) if word == flag]
+    return words[places[-1] + 1] if places else ""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one subcommand. Progress goes to stderr, the table of results to stdout."""
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__, file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
-    from ..report import text_table  # noqa: PLC0415
-    from .fitting import run  # noqa: PLC0415  (lightning costs seconds that other commands must not pay)
+    from .fitting import launch  # noqa: PLC0415  (lightning costs seconds that other commands must not pay)
 
     arguments, before = with_config(argv), sys.argv
     sys.argv = ["remem battery"]  # what the parser calls itself in its help and errors
     try:
         shows = any(word in ("--help", "-h") or word.startswith("--print_config") for word in arguments)
         with contextlib.nullcontext() if shows else contextlib.redirect_stdout(sys.stderr):
-            fitted = run(arguments)
+            told = launch(arguments).told
     finally:
         sys.argv = before
-    if fitted is not None:
-        print(text_table(fitted.rows))
-        print(f"\n{fitted.out}: bundle/  model.ckpt  metrics.json  report.html")
+    print(told)
     return 0

@@ -37,7 +37,7 @@ class BatteryData(LightningDataModule):
         view: "table" hands over features of whole cells, "sequence" one step per cycle. Online is always a sequence.
         root: folder of the real sets; null looks at REMEM_DATA and the download cache, then generates cells.
         path: your own training cells (one or more files) instead of a named set.
-        test_path: your own cells to judge the result on.
+        test_path: your own cells to judge the result on, instead of the set's.
         max_cycle: early: last cycle that may be looked at, 5..100.
         nominal_capacity_ah: capacity of a new cell; null takes that of the named set.
         eol_fraction: share of it at which a life ends.

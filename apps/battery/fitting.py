@@ -1,23 +1,26 @@
-"""LightningCLI for battery models, and what follows a fit: calibration, checkpoint, bundle, verdict, report."""
+"""LightningCLI for battery models, and what follows: calibration, checkpoint, bundle, verdict, report, predictions."""
 
 from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from ...serving.predictor import Predictor
-from ..module import TaskModule
-from ..report import Report
+from ..module import TaskModule, export_checkpoint, load_checkpoint
+from ..report import Report, text_table
 from .data import BatteryData
 from .judge import Verdict, judge_early, judge_online
 from .report import early_report, online_report
@@ -28,7 +31,13 @@ LINKED = ("task", "max_cycle", "eol_fraction")
 
 
 class BatteryCLI(LightningCLI):
-    """fit, validate, test, predict; `--out DIR` is where all of a run goes."""
+    """fit, validate, test, predict; `--out DIR` is where all of a run goes, `told` what people read in the end.
+
+    What a checkpoint forecasts is asked of its bundle, as production will: the same figures as after the fit.
+    """
+
+    fitted: Fitted | None = None
+    told: str = ""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -46,10 +55,31 @@ class BatteryCLI(LightningCLI):
     def out(self) -> Path:
         return Path(self._get(self.config, "out"))
 
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that is judged.
+
+        Raises:
+            ValueError: where none is named, or it is not one of a `fit` command.
+        """
+        given = self._get(self.config, "ckpt_path")
+        if given is None:
+            raise ValueError(
+                f"{self.out}: no fit left its config.yaml and model.ckpt here; give --out DIR of a fit, or "
+                "--ckpt_path FILE"
+            )
+        return Path(given)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         return super().instantiate_trainer(default_root_dir=str(self.out), **kwargs)
 
     def before_fit(self) -> None:
+        resumed = self._get(self.config, "ckpt_path")
+        if resumed is not None and "optimizer_states" not in _content(Path(resumed)):
+            raise ValueError(
+                f"--ckpt_path {resumed}: holds weights alone, a fit cannot go on from it; give a checkpoint that was "
+                "written on the way, with --trainer.enable_checkpointing=true"
+            )
         self.started = time.monotonic()
         if self.datamodule.hparams.view == "sequence":
             self.datamodule.encode_for(self.model)
@@ -57,6 +87,54 @@ class BatteryCLI(LightningCLI):
     def after_fit(self) -> None:
         seconds = time.monotonic() - self.started
         self.fitted = finish(self.model, self.datamodule, self.trainer, self.out, seconds=seconds)
+        self.told = (
+            f"{text_table(self.fitted.rows)}\n\n{self.out}: bundle/  model.ckpt  metrics.json  report.html"
+        )
+
+    def before_validate(self) -> None:
+        data = self.datamodule
+        if data.hparams.valid_fold is None:
+            raise ValueError(
+                "there is no fold to validate on: this fit was trained on all cells; take `test`"
+            )
+        trained = load_checkpoint(self.checkpoint).record["training"]
+        if (trained["split"], trained["seed"]) != (split(data), data.hparams.seed):
+            raise ValueError(
+                f"{self.checkpoint}: trained on {trained['split']} (seed {trained['seed']}), so fold "
+                f"{data.hparams.valid_fold} would not be new to it; fit with --data.valid_fold"
+            )
+        self.trainer.limit_val_batches = 1.0  # the presets have none while they fit
+
+    def after_validate(self) -> None:
+        with self._production() as predictor:
+            self._tell(judge_fold(predictor, self.datamodule))
+
+    def before_test(self) -> None:
+        load_checkpoint(self.checkpoint)
+
+    def after_test(self) -> None:
+        with self._production() as predictor:
+            self._tell(judge_tests(predictor, self.datamodule))
+
+    def predict(self, **_: object) -> None:
+        """Forecasts of the test cells, labelled or not, as OUT/predictions.parquet."""
+        if not self.datamodule.cells.tests:
+            raise ValueError("there are no cells to predict; give some with --data.test_path FILE")
+        with self._production() as predictor:
+            out = pl.concat([predictor.predict(frame) for frame in self.datamodule.cells.tests.values()])
+        target = self.out / "predictions.parquet"
+        self.out.mkdir(parents=True, exist_ok=True)
+        out.write_parquet(target)
+        self.told = f"{target}: {out.height} forecasts"
+
+    @contextmanager
+    def _production(self) -> Iterator[Predictor]:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Predictor(export_checkpoint(self.checkpoint, Path(scratch) / "bundle"), device="cpu")
+
+    def _tell(self, verdicts: Sequence[Verdict]) -> None:
+        title = self.model.title
+        self.told = text_table([row for verdict in verdicts for row in verdict.rows(model=title)])
 
 
 @dataclass(frozen=True)
@@ -72,16 +150,22 @@ class Fitted:
 
 def run(arguments: Sequence[str]) -> Fitted | None:
     """One subcommand of `remem battery`; what a fit left, None of the others."""
+    return launch(arguments).fitted
+
+
+def launch(arguments: Sequence[str]) -> BatteryCLI:
+    """One subcommand of `remem battery`, done."""
     quiet()
-    cli = BatteryCLI(
+    return BatteryCLI(
         TaskModule,
         BatteryData,
         args=list(arguments),
         subclass_mode_model=True,
+        # a config tells how a model was fitted: the other commands leave it alone
+        save_config_callback=SaveConfigCallback if "fit" in arguments[:1] else None,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
     )
-    return getattr(cli, "fitted", None)
 
 
 def finish(module: TaskModule, data: BatteryData, trainer: Trainer, out: Path, *, seconds: float) -> Fitted:
@@ -92,9 +176,7 @@ def finish(module: TaskModule, data: BatteryData, trainer: Trainer, out: Path, *
     module.record = {
         "training": {
             "data": data.cells.source,
-            "split": "all cells"
-            if hp.valid_fold is None
-            else f"all but fold {hp.valid_fold} of {hp.n_folds}",
+            "split": split(data),
             "seed": hp.seed,
             "cells": len(data.fold_of_cells()[0]),
             "rows": data.cells.train.height,
@@ -108,7 +190,8 @@ def finish(module: TaskModule, data: BatteryData, trainer: Trainer, out: Path, *
     module.write_bundle(out / "bundle")
     predictor = Predictor(out / "bundle", device="cpu")
     left_out = left_out.beside(predictor, data.frame_of(data.fold_of_cells()[0]))
-    verdicts = [left_out, *_reaching(left_out, data), *judge(predictor, data)]
+    verdicts = [left_out, *_reaching(left_out, data), *judge_fold(predictor, data)]
+    verdicts += judge_tests(predictor, data)
     rows = [row for verdict in verdicts for row in verdict.rows(model=module.title)]
     text = json.dumps({**module.record["training"], "task": hp.task, "rows": rows}, indent=1)
     (out / "metrics.json").write_text(text + "\n", encoding="utf-8")
@@ -126,14 +209,24 @@ def _reaching(left_out: Verdict, data: BatteryData) -> list[Verdict]:
     return [reaching] if len(reaching.cell) else []
 
 
-def judge(predictor: Predictor, data: BatteryData) -> list[Verdict]:
-    """Verdicts on all test tables, with and without the outliers, and on the fold that was kept from training."""
+def split(data: BatteryData) -> str:
+    """Which of the cells are trained on, in words."""
+    hp = data.hparams
+    return "all cells" if hp.valid_fold is None else f"all but fold {hp.valid_fold} of {hp.n_folds}"
+
+
+def judge_fold(predictor: Predictor, data: BatteryData) -> list[Verdict]:
+    """The verdict on the fold that was kept from training, if there is one."""
+    if data.hparams.valid_fold is None:
+        return []
+    judged = judge_early if data.hparams.task == "early" else judge_online
+    return [judged(predictor, data.frame_of(data.fold_of_cells()[1]), f"fold {data.hparams.valid_fold}")]
+
+
+def judge_tests(predictor: Predictor, data: BatteryData) -> list[Verdict]:
+    """Verdicts on all test tables, with and without the outliers."""
     judged = judge_early if data.hparams.task == "early" else judge_online
     verdicts = []
-    if data.hparams.valid_fold is not None:
-        verdicts.append(
-            judged(predictor, data.frame_of(data.fold_of_cells()[1]), f"fold {data.hparams.valid_fold}")
-        )
     for label, frame in data.cells.tests.items():
         verdict = judged(predictor, frame, label)
         verdicts.append(verdict)
@@ -156,6 +249,12 @@ def _report(
     return online_report(
         "Remaining life", cells.source, frame, verdicts[0], rows, confidence=confidence, eol_ah=eol_ah
     )
+
+
+def _content(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint of a `fit` command holds."""
+    load_checkpoint(checkpoint)
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
 
 
 def quiet() -> None:

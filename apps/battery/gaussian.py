@@ -100,6 +100,7 @@ class EarlyEnsemble(nn.Module):
         members: Sequence[Member] = MEMBERS,
         confidence: float = 0.9,
         eol_ah: float = 0.88,
+        folds: int | None = None,
     ) -> EarlyEnsemble:
         """Fit on N cells.
 
@@ -111,9 +112,12 @@ class EarlyEnsemble(nn.Module):
             members: the ensemble; at least one of them Gaussian.
             confidence: of the interval.
             eol_ah: capacity at end of life, in Ah.
+            folds: parts of the cells left out in turn, 2..N; None leaves out each cell by itself where there are
+                at most `ALONE`, else `FOLDS` parts. Fewer are faster and give wider intervals.
 
         Raises:
-            ValueError: where shapes do not fit, y is not positive or the cells are too few for the confidence.
+            ValueError: where shapes do not fit, y is not positive, the cells are too few for the confidence, or
+                `folds` is out of range.
         """
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         names = tuple(names)
@@ -127,6 +131,12 @@ class EarlyEnsemble(nn.Module):
                 "EarlyEnsemble.fit: lives must be finite and positive cycles; drop the other cells"
             )
         rank = interval_rank(len(y), confidence)
+        if folds is None:
+            folds = len(y) if len(y) <= ALONE else FOLDS
+        if not 2 <= folds <= len(y):
+            raise ValueError(
+                f"EarlyEnsemble.fit: folds is {folds}; {len(y)} cells want 2..{len(y)}, or None to go by their number"
+            )
         present = [member for member in members if set(member.features) <= set(names)]
         if not any(member.kind == "gaussian" for member in present):
             seen = tuple(name for name in names if name not in PHYSICAL) or names
@@ -136,11 +146,11 @@ class EarlyEnsemble(nn.Module):
         scale = np.sqrt(np.where(known, (x - centre) ** 2, 0).sum(0) / np.maximum(known.sum(0), 1))
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-12), scale, 1.0)
         z = np.where(known, (x - centre) / scale, 0.0)
-        folds = list(group_folds([str(i) for i in range(len(y))], len(y) if len(y) <= ALONE else FOLDS))
+        parts = list(group_folds([str(i) for i in range(len(y))], folds))
         fold = np.zeros(len(y), np.int64)
-        for k, (_, held) in enumerate(folds):
+        for k, (_, held) in enumerate(parts):
             fold[held] = k + 1
-        kept = [np.arange(len(y)), *[train for train, _ in folds]]
+        kept = [np.arange(len(y)), *[train for train, _ in parts]]
         with threadpool_limits(1):  # hundreds of small systems: threads would only wait for each other
             buffers = _fit_members(z, np.log10(y), names, present, kept)
         physical = [names.index(name) for name in PHYSICAL] if set(PHYSICAL) <= set(names) else []
@@ -162,7 +172,7 @@ class EarlyEnsemble(nn.Module):
         for name, value in buffers.items():
             model.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
         with torch.no_grad():
-            left_out = model._lives(torch.from_numpy(x))[0].gather(1, model.fold[:, None])[:, 0]
+            left_out = model._lives(torch.tensor(x))[0].gather(1, model.fold[:, None])[:, 0]
         model.score = (torch.from_numpy(np.log10(y)) - left_out).abs() / torch.from_numpy(spread).sqrt()
         return model.eval()
 

@@ -87,7 +87,7 @@ def load_cells(
     Args:
         name: a key of `SETS`, or "generated"; None takes the task's own default.
         root: folder that holds the real sets; None looks at REMEM_DATA and the download cache.
-        paths, test_paths: files of the user's own cells; they replace the named set.
+        paths, test_paths: files of the user's own cells; `paths` replace the named set, `test_paths` its test cells.
         nominal_capacity_ah: None takes that of the set (own cells: 1.1 Ah).
         seed: of generated cells.
 
@@ -108,7 +108,7 @@ def load_cells(
     nominal: float | Mapping[str, float] = DEFAULT_NOMINAL_AH
     if paths:
         train = read(list(paths)).frame
-        tests = {Path(path).stem: read(path).frame for path in test_paths}
+        tests: Mapping[str, pl.DataFrame] = {}
         source = f"own cells from {', '.join(Path(path).name for path in paths)}"
     elif chosen != GENERATED and (folder := find(chosen, root)) is not None:
         train = read([folder / file for file in SETS[chosen].files]).frame
@@ -126,6 +126,8 @@ def load_cells(
         tests = {"generated test": make(20, seed=seed + 10_000).with_columns("test_" + pl.col("cell_id"))}
         missed = f" (the real set '{chosen}' was not found; set REMEM_DATA or --data.root)"
         source = f"{train['cell_id'].n_unique()} generated cells{'' if chosen == GENERATED else missed}"
+    if test_paths:
+        tests = {Path(path).stem: read(path).frame for path in test_paths}
     nominal = nominal if nominal_capacity_ah is None else nominal_capacity_ah
     if task == "early":
         return Cells(train, tests, source, nominal)

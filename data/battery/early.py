@@ -184,7 +184,8 @@ def _one_cell(part: pl.DataFrame, max_cycle: int, robust: bool) -> _Cell:
         "short_history": cycle[-1] < 0.9 * max_cycle,
         "already_failing": values["fade_now"] > FAST_FADE * values["q_now"],
     }
-    life = float(part["cycle_life"][0]) if "cycle_life" in part.columns else np.nan
+    known = part["cycle_life"][0] if "cycle_life" in part.columns else None
+    life = np.nan if known is None else float(known)
     return _Cell(name, values, repaired, tuple(flag for flag, on in flags.items() if on), life)
 
 
