@@ -24,6 +24,7 @@ from .spikes import neighbour_median, spikes
 
 VOLTAGES = 1000
 SHORTEST = 5  # cycles that a history must be long
+SHORT = 0.9  # of max_cycle: a history that ends before is flagged
 FEWEST = 3  # cycles that must be there: a slope and something left over
 MATRIX_STEP = 10  # every tenth voltage, as in the re-analysis: 100 columns
 REACH = 20.0  # cycles on either side that a smoothed curve is fitted through
@@ -181,7 +182,7 @@ def _one_cell(part: pl.DataFrame, max_cycle: int, robust: bool) -> _Cell:
     flags = {
         "capacity_spike": repaired > 0,
         "cycle_gap": len(cycle) < 0.95 * (cycle[-1] - 1),  # cycle 1 is a formation cycle, not counted
-        "short_history": cycle[-1] < 0.9 * max_cycle,
+        "short_history": cycle[-1] < SHORT * max_cycle,
         "already_failing": values["fade_now"] > FAST_FADE * values["q_now"],
     }
     known = part["cycle_life"][0] if "cycle_life" in part.columns else None

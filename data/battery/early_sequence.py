@@ -150,7 +150,7 @@ def _features(cycle_C: np.ndarray, q_CV: np.ndarray) -> np.ndarray:
         "q_first": first_C,
         "q_gain": np.maximum.accumulate(now_CV[:, -1]) - first_C,
         "q_slope": trend_CV[:, -1],
-        "log_cycle": np.log10(cycle_C),
+        "log_cycle": np.log10(np.maximum(cycle_C, 1.0)),  # some cyclers count from 0
     }
     return np.stack([columns[name] for name in UNITS], axis=1)
 

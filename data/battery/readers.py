@@ -76,7 +76,7 @@ def read(
 
 def _conform_ordered(frame: pl.DataFrame, kind: Kind, source: str) -> tuple[pl.DataFrame, Report, np.ndarray]:
     """`conform`, and the old place of each row."""
-    frame, report = conform(frame.with_row_index("_row"), kind, source=source)
+    frame, report = conform(frame.with_columns(pl.int_range(pl.len()).alias("_row")), kind, source=source)
     return frame.drop("_row"), report, frame["_row"].cast(pl.Int64).to_numpy()
 
 

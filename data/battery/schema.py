@@ -82,7 +82,7 @@ def conform(frame: pl.DataFrame, kind: Kind, *, source: str) -> tuple[pl.DataFra
 
     Raises:
         ValueError: a column is missing or of the wrong type, the table is empty, a cell or cycle is null,
-            a curve has not 1000 values, or (cycles, curves) a cell has the same cycle twice.
+            a cycle is below 0, a curve has not 1000 values, or (cycles, curves) a cell has the same cycle twice.
     """
     need = REQUIRED[kind]
     for name in need:
@@ -102,6 +102,12 @@ def conform(frame: pl.DataFrame, kind: Kind, *, source: str) -> tuple[pl.DataFra
                 f"{source}: column {name} has {holes} nulls, first in row {row}; every row must name its cell "
                 "and cycle; drop those rows or fill them in"
             )
+    if (below := frame["cycle"] < 0).any():
+        row = below.arg_max() or 0
+        raise ValueError(
+            f"{source}: column cycle has {below.sum()} numbers below 0, first {frame['cycle'][row]} in row {row}; "
+            "correct them, or drop the column to take the order of the rows"
+        )
     # labels and names may well be absent; a hole among the measurements is worth a flag
     report = _missing(frame, [c for c in types if c not in ("cycle_life", "group", "step_id")])
     frame, infinite = _infinite_to_null(frame, list(types))
@@ -127,6 +133,10 @@ def _cast(column: pl.Series, dtype: type[pl.DataType] | pl.DataType, source: str
         column = column.str.strip_chars()
         column = column.replace("", None)
     try:
+        if dtype == pl.String and column.dtype.is_float():
+            column = column.fill_nan(None)
+            if (column == column.round()).all():  # a hole elsewhere in the column made the id 7 into 7.0
+                column = column.cast(pl.Int64)
         if dtype == pl.Int32 and not column.dtype.is_integer():
             # a cycle number written as 12.0 is fine, 12.5 is not: a silent floor would join two cycles
             numbers = column.cast(pl.Float64)
@@ -156,7 +166,13 @@ def _words(dtype: type[pl.DataType] | pl.DataType) -> str:
 
 def _cast_curve(column: pl.Series, source: str) -> pl.Series:
     if column.dtype == pl.String:  # csv has no lists: "[0.0, 0.1, ...]"
-        column = column.str.json_decode(pl.List(pl.Float32))
+        try:
+            column = column.str.json_decode(pl.List(pl.Float32))
+        except pl.exceptions.PolarsError:
+            raise ValueError(
+                f"{source}: column q_ah is text that is no list of numbers, such as {str(column[0])[:40]!r}; wanted "
+                f"'[0.0, 0.1, ...]' with {GRID_POINTS} values per row"
+            ) from None
     if not isinstance(column.dtype, pl.List | pl.Array):
         raise ValueError(
             f"{source}: column q_ah must hold {GRID_POINTS} values per row (Ah at numpy.linspace(3.6, 2.0, "
