@@ -70,14 +70,15 @@ def _formula(
 
 
 def _fade_line(bundle: Bundle, name: str, spec: Mapping[str, Any], cycles: pl.DataFrame) -> np.ndarray:
-    given = bundle.manifest["input"]
-    if given["nominal_capacity_ah"] is None or given["eol_fraction"] is None:
-        raise ValueError(
-            f"{bundle.path}: baseline {name} needs nominal_capacity_ah and eol_fraction in the manifest"
-        )
-    end = given["nominal_capacity_ah"] * given["eol_fraction"]
     parts = []
     for cell in cycles.partition_by("cell_id", maintain_order=True):
+        group = cell["group"][0] if "group" in cell.columns else None
+        end = bundle.end_ah(group)
+        if end is None:
+            raise ValueError(
+                f"{bundle.path}: baseline {name} needs nominal_capacity_ah and eol_fraction in the manifest, for cell "
+                f"{cell['cell_id'][0]} of group {group!r} too; add a column group, or export the bundle again"
+            )
         cycle, capacity = (
             cell[c].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in ("cycle", "capacity_ah")
         )

@@ -54,6 +54,16 @@ class Bundle:
         """Feature names in the order of the last axis of the graph's input."""
         return tuple(self.manifest["input"]["features"])
 
+    def nominal_ah(self, group: str | None) -> float | None:
+        """Capacity (Ah) of a new cell of this group; None where the manifest does not know."""
+        nominal = self.manifest["input"]["nominal_capacity_ah"]
+        return nominal.get(group) if isinstance(nominal, dict) else nominal
+
+    def end_ah(self, group: str | None) -> float | None:
+        """Capacity (Ah) at which the life of a cell of this group ends; None where the manifest does not know."""
+        nominal, fraction = self.nominal_ah(group), self.manifest["input"]["eol_fraction"]
+        return None if nominal is None or fraction is None else nominal * fraction
+
     @property
     def digest(self) -> str:
         """A name for exactly these graphs: states saved under one digest must not be fed to another."""
@@ -113,6 +123,11 @@ def _optional_number(value: object) -> bool:
     return value is None or _number(value)
 
 
+def _capacity(value: object) -> bool:
+    """Of a new cell in Ah: one number, or one for each value of the column `group`."""
+    return all(map(_number, value.values())) if isinstance(value, dict) else _optional_number(value)
+
+
 def _names(value: object) -> bool:
     return isinstance(value, list) and all(map(_text, value))
 
@@ -139,7 +154,7 @@ _INPUT: dict[str, tuple[Callable[[object], bool], str]] = {
     "features": (_names, "a list of names"),
     "units": (_mapping, "an object"),
     "max_cycle": (_optional_number, "a number or null"),
-    "nominal_capacity_ah": (_optional_number, "a number or null"),
+    "nominal_capacity_ah": (_capacity, "a number, an object with a number for each group, or null"),
     "eol_fraction": (_optional_number, "a number or null"),
 }
 
@@ -164,6 +179,10 @@ def _check_manifest(manifest: object, file: Path) -> None:
         raise ValueError(
             f"{file}: task '{task}' with input.kind '{kind}'; wanted early with one of {TASKS['early']} or online with "
             f"one of {TASKS['online']}; export the bundle again"
+        )
+    if task == "early" and manifest["input"]["max_cycle"] is None:
+        raise ValueError(
+            f"{file}: input.max_cycle is null; task 'early' needs the last cycle looked at; export the bundle again"
         )
     if manifest["output"] != OUTPUTS[task]:
         raise ValueError(

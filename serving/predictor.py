@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..data.battery.checks import check
-from ..data.battery.early import early_features
+from ..data.battery.early import SHORT, early_features
 from ..data.battery.early_sequence import early_sequences
 from ..data.battery.flags import Report
 from ..data.battery.online import online_sequences
@@ -70,7 +70,8 @@ class Predictor:
             `cell_id, cycle, rul, rul_lo, rul_hi, cycle_life, flags`. Lives in cycles, bounds at the bundle's
             confidence. Early: one row per cell in order of appearance, `cycle` the last one that was used. Online: one
             row per row of `frame`, in its order, from that row's past alone. `flags` are names of
-            `remem.data.battery.flags`, joined by ";", empty where nothing was seen.
+            `remem.data.battery.flags`, joined by ";", empty where nothing was seen; they judge the table as a whole, so
+            what comes later may have a say in them.
 
         Raises:
             ValueError: where the table breaks its schema or a cell has too few cycles; nothing is left out instead.
@@ -79,7 +80,9 @@ class Predictor:
             raise ValueError(
                 f"Predictor.predict: got a {type(frame).__name__}; wanted a polars DataFrame of {self.table}"
             )
-        frame, report = conform(frame.with_row_index("_row"), self.table, source="frame")
+        frame, report = conform(
+            frame.with_columns(pl.int_range(pl.len()).alias("_row")), self.table, source="frame"
+        )
         row = frame["_row"].to_numpy()
         frame = frame.drop("_row")
         if self.bundle.task == "early":
@@ -98,7 +101,8 @@ class Predictor:
             steps = early_sequences(frame, max_cycle=limit)
             last = steps.lengths - 1
             y_NO = self._window(steps)[np.arange(len(steps)), last]
-            ids, cycle, own_flags = steps.ids, steps.position[np.arange(len(steps)), last], ((),) * len(steps)
+            ids, cycle = steps.ids, steps.position[np.arange(len(steps)), last]
+            own_flags = tuple(("short_history",) if at < SHORT * limit else () for at in cycle)
         life_NO = np.maximum(y_NO.astype(np.float64), cycle[:, None])
         seen = self._seen(frame.filter(pl.col("cycle") <= limit), report)
         by_cell = seen.group_by("cell_id").agg(pl.col("flag"))
@@ -128,14 +132,18 @@ class Predictor:
 
     def _seen(self, frame: pl.DataFrame, report: Report) -> pl.DataFrame:
         """`cell_id, cycle, flag` of what checks say of these cells, and of what bringing them into the schema said."""
-        given = self.bundle.manifest["input"]
-        found = check(
-            frame, nominal_ah=given["nominal_capacity_ah"], eol_fraction=given["eol_fraction"] or DEFAULT_EOL
-        )
+        by_group = frame.partition_by("group") if "group" in frame.columns else [frame]
+        found = [self._checked(part) for part in by_group]
         mine = report.table.join(
             frame.select("cell_id", "cycle").unique(), on=["cell_id", "cycle"], how="semi"
         )
-        return pl.concat([found.table, mine]).select("cell_id", "cycle", "flag").unique()
+        return pl.concat([*found, mine]).select("cell_id", "cycle", "flag").unique()
+
+    def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What checks say of cells of one group."""
+        group = frame["group"][0] if "group" in frame.columns else None
+        fraction = self.bundle.manifest["input"]["eol_fraction"] or DEFAULT_EOL
+        return check(frame, nominal_ah=self.bundle.nominal_ah(group), eol_fraction=fraction).table
 
     def _window(self, steps: Sequences) -> np.ndarray:
         """(N, T, 3) outputs of the window graph, its features picked by name."""

@@ -51,9 +51,6 @@ class StreamSession:
         self._names = [port.name for port in self._step.get_inputs() if port.name.startswith("state.")]
         self._outputs = ["y", *(name.replace("state.", "next.", 1) for name in self._names)]
         self._fresh = self._initial_state(device)
-        given = self.bundle.manifest["input"]
-        known = given["nominal_capacity_ah"] is not None and given["eol_fraction"] is not None
-        self._end_ah = given["nominal_capacity_ah"] * given["eol_fraction"] if known else None
         self._cells: dict[str, _Memory] = {}
         if state is not None and Path(state).exists():
             self.load(state)
@@ -176,9 +173,11 @@ class StreamSession:
             if bad.any():
                 flags.append(flag)
         x_F[np.isinf(x_F)] = np.nan
-        if "capacity_ah" in self.bundle.features and self._end_ah is not None:
+        group = observation.get("group")
+        end_ah = self.bundle.end_ah(group if isinstance(group, str) else None)
+        if "capacity_ah" in self.bundle.features and end_ah is not None:
             capacity = x_F[self.bundle.features.index("capacity_ah")]
-            flags += ["already_failing"] if capacity < self._end_ah else []
+            flags += ["already_failing"] if capacity < end_ah else []
         return x_F, flags
 
     def _initial_state(self, device: Device) -> tuple[np.ndarray, ...]:

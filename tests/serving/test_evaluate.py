@@ -92,3 +92,11 @@ def test_online_labels_are_counted_back_from_the_end_of_life(make_online_bundle,
     assert row["cells"] == 1
     assert row["mape"] == pytest.approx(wanted["mape"], rel=1e-4)
     assert row["coverage"] == pytest.approx(wanted["coverage"])
+
+
+def test_cells_that_all_fail_already_are_judged_once(with_baseline, labelled, tmp_path, capsys):
+    labelled.filter(pl.col("cell_id") == "sim_003").write_parquet(tmp_path / "one.parquet")
+    assert main(["evaluate", str(with_baseline), str(tmp_path / "one.parquet"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["already_failing"] == ["sim_003"]
+    assert {row["split"] for row in result["rows"]} == {"all"}

@@ -132,6 +132,30 @@ def test_rows_with_holes_stay_and_are_flagged(online_bundle, cycles):
     assert not out.filter(~hole)["flags"].str.contains("missing_value").any()
 
 
+def test_each_group_is_judged_by_its_own_capacity(online_bundle, cycles):
+    small = (pl.col("cell_id") == "sim_002").alias("small")
+    table = cycles.with_columns(
+        pl.when(small).then(pl.col("capacity_ah") / 2).otherwise(pl.col("capacity_ah")).alias("capacity_ah"),
+        pl.when(small).then(pl.lit("half")).otherwise(pl.lit("full")).alias("group"),
+    )
+    assert (
+        Predictor(online_bundle).predict(table).filter(small)["flags"].str.contains("already_failing").any()
+    )
+    file = online_bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["input"]["nominal_capacity_ah"] = {"full": 1.1, "half": 0.55}
+    file.write_text(json.dumps(manifest))
+    wanted = Predictor(online_bundle).predict(table.with_columns(pl.lit("full").alias("group")))
+    out = Predictor(online_bundle).predict(table)
+    assert not out["flags"].str.contains("already_failing").any()
+    assert wanted.filter(small)["flags"].str.contains("already_failing").any()
+
+
+def test_own_columns_called_like_ours_do_no_harm(online_bundle, cycles):
+    wanted = Predictor(online_bundle).predict(cycles)
+    assert Predictor(online_bundle).predict(cycles.with_columns(pl.lit(3).alias("_row"))).equals(wanted)
+
+
 def test_a_feature_that_the_table_lacks_is_named(make_online_bundle, cycles, tmp_path):
     bundle = make_online_bundle(tmp_path / "charge", feature="v_slope")
     with pytest.raises(ValueError, match=r"needs columns \['v_slope'\]"):

@@ -232,3 +232,14 @@ def test_command_keeps_the_state_when_interrupted(online_bundle, tmp_path, stop)
     assert "Traceback" not in err
     resumed = StreamSession(online_bundle, tmp_path / "state.npz")
     assert play(resumed, "a", values[2:], 3) == play(StreamSession(online_bundle), "b", values)[2:]
+
+
+def test_each_group_ends_at_its_own_capacity(online_bundle):
+    file = online_bundle / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["input"]["nominal_capacity_ah"] = {"full": 1.0, "half": 0.5}
+    file.write_text(json.dumps(manifest))
+    session = StreamSession(online_bundle)
+    groups = {"a": "full", "b": "half", "c": "unknown", "d": ["no", "name"]}
+    flags = {cell: session.update(cell, observation(1, 0.6, group=g))["flags"] for cell, g in groups.items()}
+    assert flags == {"a": ["already_failing"], "b": [], "c": [], "d": []}
