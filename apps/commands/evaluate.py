@@ -52,14 +52,22 @@ def _judge(predictor: Predictor, reading: Reading) -> Verdict:
         return judge_online(predictor, _labelled(predictor, reading.frame), "to 90 % of life")
     if "cycle_life" not in reading.frame.columns:
         raise ValueError(
-            f"evaluate: the table has no column cycle_life, only {reading.frame.columns}; evaluation needs the known "
+            f"the table has no column cycle_life, only {reading.frame.columns}; evaluation needs the known "
             "life of every cell: add it, or rename it with --columns OLD=cycle_life"
         )
     unknown = reading.frame.filter(pl.col("cycle_life").is_null())["cell_id"].unique(maintain_order=True)
     if len(unknown):
         raise ValueError(
-            f"evaluate: {len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, "
+            f"{len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, "
             "or leave those cells out"
+        )
+    told = reading.frame.group_by("cell_id", maintain_order=True).agg(pl.col("cycle_life").unique())
+    several = told.filter(pl.col("cycle_life").list.len() > 1)
+    if several.height:
+        cell, lives = several.row(0)
+        raise ValueError(
+            f"{several.height} cells have more than one cycle_life, first {cell}: {sorted(lives)[:3]}; a cell has one "
+            "life: correct the column, or give the cells different cell_id"
         )
     return judge_early(predictor, reading.frame, "all")
 
@@ -71,7 +79,7 @@ def _labelled(predictor: Predictor, cycles: pl.DataFrame) -> pl.DataFrame:
     given = predictor.bundle.manifest["input"]
     if given["nominal_capacity_ah"] is None or given["eol_fraction"] is None:
         raise ValueError(
-            "evaluate: the table has no column rul, and the bundle names no nominal capacity from which to find the "
+            "the table has no column rul, and the bundle names no nominal capacity from which to find the "
             "end of life; add the column, in cycles"
         )
     labels = label_rul(

@@ -3,7 +3,8 @@
 samples  one row per measurement: `cell_id, cycle, test_time_s, voltage_v, current_a` (+ is charge),
          optional `temperature_c, step_id`. Time does not decrease inside a cycle (and step, where there is one).
 cycles   one row per cell and cycle: `cell_id, cycle, capacity_ah` (discharge) and any further features,
-         such as the 16 charge statistics `CHARGE_FEATURES` and an optional `group`.
+         such as the 16 charge statistics `CHARGE_FEATURES` and an optional `group` and `rul`
+         (remaining life in cycles, a label).
 curves   one row per cell and cycle: `cell_id, cycle, q_ah`, the discharge capacity at the 1000 voltages
          `VOLTAGE_GRID`, and an optional `cycle_life`.
 
@@ -46,7 +47,7 @@ REQUIRED: dict[Kind, dict[str, type[pl.DataType] | pl.DataType]] = {
 }
 OPTIONAL: dict[Kind, dict[str, type[pl.DataType]]] = {
     "samples": {"temperature_c": pl.Float64, "step_id": pl.Int32},
-    "cycles": {"group": pl.String} | dict.fromkeys(CHARGE_FEATURES, pl.Float32),
+    "cycles": {"group": pl.String, "rul": pl.Float64} | dict.fromkeys(CHARGE_FEATURES, pl.Float32),
     "curves": {"cycle_life": pl.Float32},
 }
 
@@ -109,7 +110,7 @@ def conform(frame: pl.DataFrame, kind: Kind, *, source: str) -> tuple[pl.DataFra
             "correct them, or drop the column to take the order of the rows"
         )
     # labels and names may well be absent; a hole among the measurements is worth a flag
-    report = _missing(frame, [c for c in types if c not in ("cycle_life", "group", "step_id")])
+    report = _missing(frame, [c for c in types if c not in ("cycle_life", "rul", "group", "step_id")])
     frame, infinite = _infinite_to_null(frame, list(types))
     report = report + infinite
     rest = [c for c in frame.columns if c not in types]

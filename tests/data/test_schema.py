@@ -34,3 +34,13 @@ def test_text_that_is_no_curve_is_refused():
     frame = pl.DataFrame({"cell_id": ["a"], "cycle": [1], "q_ah": ["nonsense"]})
     with pytest.raises(ValueError, match="text that is no list of numbers, such as 'nonsense'"):
         conform(frame, "curves", source="t")
+
+
+def test_labels_must_be_numbers_and_may_be_absent():
+    known, report = conform(
+        cycles(["a", "a"], [1, 2]).with_columns(rul=pl.Series([5, None])), "cycles", source="t"
+    )
+    assert known["rul"].to_list() == [5.0, None]
+    assert len(report) == 0
+    with pytest.raises(ValueError, match="column rul must be numbers; got String, first bad value 'x'"):
+        conform(cycles(["a"], [1]).with_columns(rul=pl.lit("x")), "cycles", source="t")

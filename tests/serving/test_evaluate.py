@@ -100,3 +100,11 @@ def test_cells_that_all_fail_already_are_judged_once(with_baseline, labelled, tm
     result = json.loads(capsys.readouterr().out)
     assert result["already_failing"] == ["sim_003"]
     assert {row["split"] for row in result["rows"]} == {"all"}
+
+
+def test_a_cell_of_two_lives_is_refused(with_baseline, labelled, tmp_path, capsys):
+    later = (pl.col("cell_id") == "sim_002") & (pl.col("cycle") > 50)
+    torn = labelled.with_columns(pl.when(later).then(9).otherwise("cycle_life").alias("cycle_life"))
+    torn.write_parquet(tmp_path / "torn.parquet")
+    assert main(["evaluate", str(with_baseline), str(tmp_path / "torn.parquet")]) == 1
+    assert "1 cells have more than one cycle_life, first sim_002" in capsys.readouterr().err
