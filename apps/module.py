@@ -68,20 +68,31 @@ class TaskModule(LightningModule):
         self.record = checkpoint.get(_RECORD, {})
 
 
-def load_checkpoint(path: str | Path) -> TaskModule:
-    """Open a checkpoint written by `remem ... fit`; only plain data is read, nothing is unpickled.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint written by `remem ... fit` holds; only plain data is read, nothing is unpickled.
 
     Raises:
-        ValueError: where the file is missing, is no checkpoint, or was not written by a `fit` command.
+        ValueError: where the file is missing, or is no checkpoint of a `fit` command.
     """
     target = Path(path)
     if not target.is_file():
         raise ValueError(f"{target}: no such checkpoint; `remem battery fit --out DIR` writes DIR/model.ckpt")
     try:
         content = torch.load(target, map_location="cpu", weights_only=True)
-        name = content["hyper_parameters"]["_class_path"]
+        content["hyper_parameters"]["_class_path"]
     except Exception as error:
         raise ValueError(f"{target}: not a checkpoint of a `fit` command ({error})") from error
+    return dict(content)
+
+
+def load_checkpoint(path: str | Path) -> TaskModule:
+    """The module of a checkpoint, ready to forecast.
+
+    Raises:
+        ValueError: as `read_checkpoint`; or where the module's class is not imported.
+    """
+    target = Path(path)
+    name = read_checkpoint(target)["hyper_parameters"]["_class_path"]
     known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in TaskModule.__subclasses__()}
     if name not in known:
         raise ValueError(

@@ -9,6 +9,7 @@ Shape legend: B cells, T cycles, F features, N cells of the training set.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -54,7 +55,7 @@ class EarlyNetwork(TaskModule):
         late: exponent by which later steps weigh more.
         ridge: penalty of the linear read-out.
         average: decay of the averaged weights.
-        max_cycle, eol_fraction, confidence: what is asked for.
+        max_cycle, nominal_capacity_ah, eol_fraction, confidence: what is asked for.
         calibration_folds: networks trained without a fold of cells each, for the interval and for honest figures.
     """
 
@@ -76,6 +77,7 @@ class EarlyNetwork(TaskModule):
         clip: float = 5.0,
         average: float = 0.98,
         max_cycle: int = 100,
+        nominal_capacity_ah: float = 1.1,
         eol_fraction: float = 0.8,
         confidence: float = 0.9,
         calibration_folds: int = 10,
@@ -166,7 +168,9 @@ class EarlyNetwork(TaskModule):
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
 
         def rate(step: int) -> float:
-            return min(1.0, (step + 1) / (0.1 * steps)) * (0.5 + 0.5 * np.cos(np.pi * min(step / steps, 1.0)))
+            return min(1.0, (step + 1) / (0.1 * steps)) * (
+                0.5 + 0.5 * math.cos(math.pi * min(step / steps, 1.0))
+            )
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -237,7 +241,9 @@ class EarlyNetwork(TaskModule):
 
     def write_bundle(self, folder: Path) -> None:
         hp = self.hparams
-        contract = Contract("early_sequence", NAMES, hp.max_cycle, None, hp.eol_fraction, hp.confidence)
+        contract = Contract(
+            "early_sequence", NAMES, hp.max_cycle, hp.nominal_capacity_ah, hp.eol_fraction, hp.confidence
+        )
         write_battery_bundle(folder, self.model, self.example, contract, self.record)
 
     def _scaled(self) -> list[tuple[nn.Parameter, nn.Parameter]]:

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from ...serving.predictor import Predictor
-from ..module import TaskModule, export_checkpoint, load_checkpoint
+from ..module import TaskModule, export_checkpoint, load_checkpoint, read_checkpoint
 from ..report import Report, text_table
 from .data import BatteryData
 from .judge import Verdict, judge_early, judge_online
 from .report import early_report, online_report
-from .sets import OUTLIERS, levels_ah
+from .sets import OUTLIERS, nominal_of
 
 LINKED = ("task", "max_cycle", "eol_fraction")
 """Said once, for the data; the model hears them too."""
@@ -46,9 +45,9 @@ class BatteryCLI(LightningCLI):
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}")
         parser.link_arguments(
-            ("data.task", "data.set", "data.nominal_capacity_ah", "data.eol_fraction"),
-            "model.init_args.levels_ah",
-            compute_fn=levels_ah,
+            ("data.task", "data.set", "data.nominal_capacity_ah"),
+            "model.init_args.nominal_capacity_ah",
+            compute_fn=nominal_of,
         )
 
     @property
@@ -57,29 +56,27 @@ class BatteryCLI(LightningCLI):
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint that is judged.
+        """The checkpoint that is judged."""
+        return Path(self._get(self.config, "ckpt_path"))
 
-        Raises:
-            ValueError: where none is named, or it is not one of a `fit` command.
-        """
-        given = self._get(self.config, "ckpt_path")
-        if given is None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        chosen = self.config.subcommand
+        given, out = self.config[chosen].ckpt_path, self.config[chosen].out
+        if chosen != "fit" and given is None:
             raise ValueError(
-                f"{self.out}: no fit left its config.yaml and model.ckpt here; give --out DIR of a fit, or "
-                "--ckpt_path FILE"
+                f"{out}: no fit left its config.yaml and model.ckpt here; give --out DIR of a fit, or --ckpt_path FILE"
             )
-        return Path(given)
+        if given is not None and "optimizer_states" not in read_checkpoint(given) and chosen == "fit":
+            raise ValueError(
+                f"--ckpt_path {given}: holds weights alone, a fit cannot go on from it; give a checkpoint that was "
+                "written on the way, with --trainer.enable_checkpointing=true"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         return super().instantiate_trainer(default_root_dir=str(self.out), **kwargs)
 
     def before_fit(self) -> None:
-        resumed = self._get(self.config, "ckpt_path")
-        if resumed is not None and "optimizer_states" not in _content(Path(resumed)):
-            raise ValueError(
-                f"--ckpt_path {resumed}: holds weights alone, a fit cannot go on from it; give a checkpoint that was "
-                "written on the way, with --trainer.enable_checkpointing=true"
-            )
         self.started = time.monotonic()
         if self.datamodule.hparams.view == "sequence":
             self.datamodule.encode_for(self.model)
@@ -108,9 +105,6 @@ class BatteryCLI(LightningCLI):
     def after_validate(self) -> None:
         with self._production() as predictor:
             self._tell(judge_fold(predictor, self.datamodule))
-
-    def before_test(self) -> None:
-        load_checkpoint(self.checkpoint)
 
     def after_test(self) -> None:
         with self._production() as predictor:
@@ -249,12 +243,6 @@ def _report(
     return online_report(
         "Remaining life", cells.source, frame, verdicts[0], rows, confidence=confidence, eol_ah=eol_ah
     )
-
-
-def _content(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint of a `fit` command holds."""
-    load_checkpoint(checkpoint)
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)
 
 
 def quiet() -> None:

@@ -45,14 +45,11 @@ DEFAULT_NOMINAL_AH = 1.1
 DEFAULT_SET: dict[Task, str] = {"early": "severson", "online": "hust"}
 
 
-def levels_ah(
-    task: Task, name: str | None, nominal_capacity_ah: float | None, eol_fraction: float
-) -> list[float]:
-    """Capacities at which the lives of a set end, in Ah, the largest first."""
-    known = NOMINAL_CAPACITY_AH.get(DEFAULT_SET[task] if name is None else name, DEFAULT_NOMINAL_AH)
-    nominal = known if nominal_capacity_ah is None else nominal_capacity_ah
-    values = nominal.values() if isinstance(nominal, Mapping) else [nominal]
-    return sorted({round(eol_fraction * value, 6) for value in values}, reverse=True)
+def nominal_of(task: Task, name: str | None, nominal_capacity_ah: float | None) -> float | dict[str, float]:
+    """Capacity of a new cell in Ah, by `group` where the cells of a set differ; the user's own word counts first."""
+    if nominal_capacity_ah is not None:
+        return nominal_capacity_ah
+    return NOMINAL_CAPACITY_AH.get(DEFAULT_SET[task] if name is None else name, DEFAULT_NOMINAL_AH)
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,11 @@ def load_cells(
     else:
         make = simulate_curves if task == "early" else simulate_cycles
         train = make(40, seed=seed)
-        tests = {"generated test": make(20, seed=seed + 10_000).with_columns("test_" + pl.col("cell_id"))}
+        tests = {
+            "generated test": make(20, seed=seed + 10_000).with_columns(
+                pl.format("test_{}", "cell_id").alias("cell_id")
+            )
+        }
         missed = f" (the real set '{chosen}' was not found; set REMEM_DATA or --data.root)"
         source = f"{train['cell_id'].n_unique()} generated cells{'' if chosen == GENERATED else missed}"
     if test_paths:
