@@ -27,6 +27,8 @@ CELLS_AT_ONCE = 32
 STEPS_AT_ONCE = 32_768
 """Bounds of one call of a graph, so that memory does not grow with the table: cells, and cells x longest length."""
 
+ANSWERED = 0.5
+"""Share of its `max_cycle` below which an early bundle does not answer: its interval was not made for so little."""
 
 DEFAULT_EOL = 0.8
 """End of life as a share of nominal capacity, where the manifest names none."""
@@ -68,10 +70,11 @@ class Predictor:
 
         Returns:
             `cell_id, cycle, rul, rul_lo, rul_hi, cycle_life, flags`. Lives in cycles, bounds at the bundle's
-            confidence. Early: one row per cell in order of appearance, `cycle` the last one that was used. Online: one
-            row per row of `frame`, in its order, from that row's past alone. `flags` are names of
-            `remem.data.battery.flags`, joined by ";", empty where nothing was seen; they judge the table as a whole, so
-            what comes later may have a say in them.
+            confidence. Early: one row per cell in order of appearance, `cycle` the last one that was used; a record
+            of less than half the cycles the bundle was calibrated for gets null and the flag `short_history`.
+            Online: one row per row of `frame`, in its order, from that row's past alone. `flags` are names of
+            `remem.data.battery.flags`, joined by ";", empty where nothing was seen; they judge the table as a whole,
+            so what comes later may have a say in them.
 
         Raises:
             ValueError: where the table breaks its schema or a cell has too few cycles; nothing is left out instead.
@@ -104,6 +107,7 @@ class Predictor:
             ids, cycle = steps.ids, steps.position[np.arange(len(steps)), last]
             own_flags = tuple(("short_history",) if at < SHORT * limit else () for at in cycle)
         life_NO = np.maximum(y_NO.astype(np.float64), cycle[:, None])
+        life_NO[cycle < ANSWERED * limit] = np.nan
         seen = self._seen(frame.filter(pl.col("cycle") <= limit), report)
         by_cell = seen.group_by("cell_id").agg(pl.col("flag"))
         flags_of = {str(cell): list(names) for cell, names in by_cell.iter_rows()}
@@ -168,7 +172,9 @@ def _joined(flags: Iterable[str]) -> str:
 def _table(ids: Iterable[str], cycle: np.ndarray, rul_RO: np.ndarray, flags: list[str]) -> pl.DataFrame:
     rul, lo, hi = rul_RO.T
     columns = (pl.Series(list(ids), dtype=pl.String), cycle, rul, lo, hi, cycle + rul, flags)
-    return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True))).with_columns(pl.col("cycle").cast(pl.Int64))
+    return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True))).with_columns(
+        pl.col("cycle").cast(pl.Int64), pl.col("rul", "rul_lo", "rul_hi", "cycle_life").fill_nan(None)
+    )
 
 
 def _cells_at_once(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -21,7 +21,7 @@ from .data import BatteryData
 from .fitting import quiet
 from .judge import LATE, Verdict
 from .online_network import OnlineNetwork
-from .sets import levels_ah
+from .sets import nominal_of
 
 SETS = ("hust", "xjtu", "tongji")
 EPOCHS, FOLDS = 8, 5
@@ -54,7 +54,7 @@ def battery_online(
 
 def _judged(name: str, data: BatteryData, seed: int, *, epochs: int) -> list[dict[str, object]]:
     torch.manual_seed(seed)
-    network = OnlineNetwork(levels_ah=levels_ah("online", name, None, 0.8), calibration_folds=FOLDS)
+    network = OnlineNetwork(nominal_capacity_ah=nominal_of("online", name, None), calibration_folds=FOLDS)
     data.encode_for(network)
     network.trainer = Trainer(
         max_epochs=epochs, gradient_clip_val=1.0, accelerator="cpu", logger=False, enable_progress_bar=False

@@ -29,7 +29,7 @@ class Contract:
     kind: str
     features: Sequence[str]
     max_cycle: int | None
-    nominal_capacity_ah: float | None
+    nominal_capacity_ah: float | Mapping[str, float] | None
     eol_fraction: float
     confidence: float
 
@@ -79,7 +79,7 @@ def _manifest(contract: Contract, record: Mapping[str, Any]) -> dict[str, Any]:
             "features": list(contract.features),
             "units": {name: EARLY_UNITS.get(name, _unit(name)) for name in contract.features},
             "max_cycle": contract.max_cycle,
-            "nominal_capacity_ah": contract.nominal_capacity_ah,
+            "nominal_capacity_ah": _plain(contract.nominal_capacity_ah),
             "eol_fraction": contract.eol_fraction,
         },
         "output": ["cycle_life" if contract.task == "early" else "rul", "lo", "hi"],
@@ -87,6 +87,10 @@ def _manifest(contract: Contract, record: Mapping[str, Any]) -> dict[str, Any]:
         "training": dict(record.get("training", {})),
         "baselines": dict(record.get("baselines", {})),
     }
+
+
+def _plain(nominal: float | Mapping[str, float] | None) -> float | dict[str, float] | None:
+    return dict(nominal) if isinstance(nominal, Mapping) else nominal
 
 
 def _unit(name: str) -> str:

@@ -75,7 +75,7 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
             cells = self._features(X)
             x_NF, names = cells.columns(INPUTS), INPUTS
             for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit on an array
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
             life_N = _lives(X, y, cells)
         else:
             x_NF, life_N = validate_data(
@@ -156,9 +156,10 @@ class BatteryRULRegressor(RegressorMixin, BaseEstimator):
             "example": torch.from_numpy(self.example_),
             "weights": self.model_.state_dict(),
         }
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as partial:
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:  # whole or not at all
+            partial = Path(scratch) / target.name
             torch.save(content, partial)
-        Path(partial.name).replace(target)
+            partial.replace(target)
         return target
 
     @classmethod
@@ -214,7 +215,7 @@ def _lives(table: pl.DataFrame, y: Any, cells: EarlyFeatures) -> np.ndarray:
     """(N,) life of each cell from `y` (per cell, per row, or None for the table's own column)."""
     if y is None:
         if "cycle_life" not in table.columns:
-            raise ValueError("fit: X has no column cycle_life and y is None; give one or the other")
+            raise ValueError("X has no column cycle_life and y is None; give one or the other")
         y = table["cycle_life"]
     y = np.asarray(y, float)
     if y.shape == (len(cells.cell_id),):

@@ -44,7 +44,7 @@ class OnlineNetwork(TaskModule):
     """Running features, a network on top, log remaining life, a conformal interval.
 
     Args:
-        levels_ah: capacities at end of life, in Ah (several where a set mixes nominal capacities).
+        nominal_capacity_ah: capacity of a new cell, by `group` where the cells differ.
         columns: raw columns of a cycles table, `cycle` and `capacity_ah` among them.
         layer: makes a memory layer of a given width, one for each of `num_layers`.
         d_model, num_layers, ff_mult, dropout: of the network; with no layers it reads each row by itself.
@@ -61,7 +61,7 @@ class OnlineNetwork(TaskModule):
 
     def __init__(
         self,
-        levels_ah: Sequence[float] = (0.88,),
+        nominal_capacity_ah: float | dict[str, float] = 1.1,
         columns: Sequence[str] = COLUMNS,
         layer: Callable[[int], SequenceLayer] = Aaren,
         d_model: int = 64,
@@ -87,7 +87,7 @@ class OnlineNetwork(TaskModule):
             position="cycle",
             time_constants=TIME_CONSTANTS,
             slopes=SLOPES,
-            levels={"capacity_ah": tuple(levels_ah)},
+            levels={"capacity_ah": _levels(nominal_capacity_ah, eol_fraction)},
         )
         names = self.running.out_names
         self.model = SequenceModel(
@@ -254,8 +254,9 @@ class OnlineNetwork(TaskModule):
 
     def write_bundle(self, folder: Path) -> None:
         hp = self.hparams
-        nominal = max(hp.levels_ah) / hp.eol_fraction
-        contract = Contract("online_sequence", hp.columns, None, nominal, hp.eol_fraction, hp.confidence)
+        contract = Contract(
+            "online_sequence", hp.columns, None, hp.nominal_capacity_ah, hp.eol_fraction, hp.confidence
+        )
         write_battery_bundle(folder, self.whole(), self.example, contract, self.record)
 
     def trained_on(self, sequences: Sequences) -> np.ndarray:
@@ -264,6 +265,12 @@ class OnlineNetwork(TaskModule):
         life = rul + sequences.position
         with np.errstate(invalid="ignore"):
             return sequences.mask & (rul > np.maximum((1 - self.hparams.last) * life, 0))
+
+
+def _levels(nominal_capacity_ah: float | dict[str, float], eol_fraction: float) -> list[float]:
+    """Capacities at end of life, in Ah, the largest first."""
+    some = nominal_capacity_ah.values() if isinstance(nominal_capacity_ah, dict) else [nominal_capacity_ah]
+    return sorted({round(eol_fraction * nominal, 6) for nominal in some}, reverse=True)
 
 
 def _groups(sequences: Sequences) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ MEDIAN = 5
 TAIL = 30
 """Last cycles whose fade carries a record that stops just short of its end of life."""
 
-ENDS = ("reached", "extrapolated", "not_reached")
+ENDS = ("reached", "extrapolated", "not_reached", "begins_below")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,12 @@ def _end_of_life(
         return None, "not_reached"
     smooth = median_filter(capacity, size=MEDIAN, mode="nearest")
     later = np.flatnonzero(smooth > level)
-    first = later[-1] + 1 if len(later) else 0
+    if not len(later):
+        return (
+            None,
+            "begins_below",
+        )  # dead from the first row: another nominal capacity, or no life to learn from
+    first = later[-1] + 1
     if first < len(smooth):
         return float(cycle[first]), "reached"
     tail = slice(-TAIL, None)

@@ -71,7 +71,7 @@ def test_cells_that_stop_early_are_continued_or_left_out_and_counted() -> None:
     )
     labels = label_rul(frame, nominal_capacity_ah=1.0, tolerance=0.005)
     assert labels.cells["end"].to_list() == ["reached", "extrapolated", "not_reached", "not_reached"]
-    assert labels.counts == {"reached": 1, "extrapolated": 1, "not_reached": 2}
+    assert labels.counts == {"reached": 1, "extrapolated": 1, "not_reached": 2, "begins_below": 0}
     assert abs(labels.cells["eol_cycle"][1] - 200) <= 2
     assert labels.frame.filter(pl.col("cell_id") == "far")["rul"].null_count() == 150
     assert label_rul(frame, nominal_capacity_ah=1.0, tolerance=0.0).counts["extrapolated"] == 0
