@@ -90,8 +90,8 @@ def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdi
     silent = out.filter(pl.col("cycle_life").is_null())["cell_id"].to_list()
     if silent:
         raise ValueError(
-            f"{label}: {len(silent)} cells have too short a record for this bundle, first {silent[0]}; leave them out, or "
-            "fit a model with a smaller --data.max_cycle"
+            f"{label}: {len(silent)} cells have too short a record for this bundle, first {silent[0]}; leave them out, "
+            "or fit a model with a smaller --data.max_cycle"
         )
     known = dict(curves.select("cell_id", "cycle_life").unique(maintain_order=True).iter_rows())
     truth = np.array([known[cell] for cell in out["cell_id"]], float)
