@@ -96,9 +96,8 @@ def _stream(out: Path) -> list[dict[str, object]]:
     answers = []
     with (out / "cycles.jsonl").open("w", encoding="utf-8") as file:
         for row in cycles.iter_rows(named=True):
-            observation = {name: value for name, value in row.items() if name != "cell_id"}
-            file.write(json.dumps({"id": row["cell_id"], **observation}) + "\n")
-            answers.append(session.update(row["cell_id"], observation))
+            file.write(json.dumps(row) + "\n")
+            answers.append(session.update(row["cell_id"], row))
     shown = np.linspace(0, len(answers) - 1, 8).astype(int)
     return [
         answers[i] | {"flags": ";".join(answers[i]["flags"]), "state_bytes": session.state_bytes}
