@@ -44,6 +44,10 @@ class Sequences:
             raise ValueError(
                 f"Sequences: x is {self.x.shape}; got {len(self.ids)} ids and {len(self.names)} feature names"
             )
+        if self.y is not None and self.y.shape not in ((n,), (n, t)):
+            raise ValueError(f"Sequences: y must be {(n,)} or {(n, t)}; got {self.y.shape}")
+        if self.groups is not None and len(self.groups) != n:
+            raise ValueError(f"Sequences: {n} sequences want as many groups; got {len(self.groups)}")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -96,3 +96,7 @@ def test_parts_that_do_not_fit_are_refused():
         Sequences(("a",), x, mask, position, ("u",))
     with pytest.raises(ValueError, match="got 2 ids and 2 feature names"):
         Sequences(("a", "b"), x, mask, position, ("u", "v"))
+    with pytest.raises(ValueError, match=r"y must be \(2,\) or \(2, 3\); got \(3,\)"):
+        Sequences(("a", "b"), x, mask, position, ("u",), np.zeros(3))
+    with pytest.raises(ValueError, match="2 sequences want as many groups; got 1"):
+        Sequences(("a", "b"), x, mask, position, ("u",), None, ("a",))
