@@ -119,7 +119,21 @@ class EarlyNetwork(TaskModule):
         return type(self.model.blocks[0].layer).__name__ if len(self.model.blocks) else "linear read-out"
 
     def encode(self, sequences: Sequences) -> Sequences:
-        """The sequences as they are: `early_sequences` has done all the work."""
+        """The sequences as they are: `early_sequences` has done all the work.
+
+        Raises:
+            ValueError: where the cells are too few for the interval; better now than after the training.
+        """
+        cells, folds = len(sequences), self.hparams.calibration_folds
+        kept, needed = (
+            cells - math.ceil(cells / folds),
+            math.ceil(2 / (1 - self.hparams.confidence) - 1e-9) - 1,
+        )
+        if kept < needed:
+            raise ValueError(
+                f"{cells} training cells in {folds} folds leave {kept} for an interval at confidence "
+                f"{self.hparams.confidence}, which needs {needed}; give more cells, or a lower --model.confidence"
+            )
         return sequences
 
     def prepare(self, sequences: Sequences) -> None:

@@ -14,12 +14,12 @@ from remem.data.battery.readers import read_cycles
 @pytest.mark.parametrize(
     ("name", "file", "counts"),
     [
-        ("hust", "hust_percycle.parquet", (3, 51, 3)),
-        ("xjtu", "xjtu_percycle.parquet", (12, 7, 23)),
-        ("tongji", "tju_percycle.parquet", (100, 1, 29)),
+        ("hust", "hust_percycle.parquet", (3, 51, 3, 0)),
+        ("xjtu", "xjtu_percycle.parquet", (12, 7, 23, 0)),
+        ("tongji", "tju_percycle.parquet", (100, 1, 29, 0)),
     ],
 )
-def test_ends_of_the_real_sets(name: str, file: str, counts: tuple[int, int, int]) -> None:
+def test_ends_of_the_real_sets(name: str, file: str, counts: tuple[int, int, int, int]) -> None:
     path = Path(os.environ.get("REMEM_DATA", ""), "battery", file)
     if not path.exists():
         pytest.skip(f"needs {file}: set REMEM_DATA to the folder of the real sets")
