@@ -43,7 +43,7 @@ def test_rows_are_sorted_by_who_wins(shown):
     assert [row["mape"] for row in early] == sorted(row["mape"] for row in early)
     assert {row["model"] for row in early} == {"ensemble (default)", "Aaren", "ridge", "mean log life"}
     assert {row["cells"] for row in early} == {20}
-    (online,) = [row for row in rows if row["model"] == "online, after every cycle"]
+    (online,) = [row for row in rows if row["model"] == "running features"]
     assert online["cells"] == 5
 
 
