@@ -82,6 +82,11 @@ class ConformalInterval(nn.Module):
         return ((z_1 >= self.edge_Q).long().sum(-1) - 1).clamp(min=0)
 
 
+def least_rows(confidence: float) -> int:
+    """Rows that a two-sided interval of this confidence needs at least, in each bin."""
+    return math.ceil(2 / (1 - confidence) - 1e-9) - 1
+
+
 def _tails(error_N: Tensor, confidence: float) -> tuple[float, float]:
     """The order statistics that hold `confidence` of exchangeable new errors between them, at least."""
     n = len(error_N)
@@ -89,7 +94,7 @@ def _tails(error_N: Tensor, confidence: float) -> tuple[float, float]:
     if rank < 1:
         raise ValueError(
             f"ConformalInterval.fit: {n} rows in a bin, but confidence {confidence} wants at least "
-            f"{math.ceil(2 / (1 - confidence) - 1e-9) - 1}; take fewer bins, lower confidence or more rows"
+            f"{least_rows(confidence)}; take fewer bins, lower confidence or more rows"
         )
     ordered_N = error_N.sort().values
     return float(ordered_N[rank - 1]), float(ordered_N[n - rank])

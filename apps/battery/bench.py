@@ -27,7 +27,7 @@ from ...data.split import group_folds
 from .baselines import BASELINES, RANDOM, LogLife
 from .gaussian import INPUTS, EarlyEnsemble
 from .recurrent import RECURRENT, capacity_matrix, fit_recurrent
-from .sets import OUTLIERS, load_cells
+from .sets import load_cells, with_and_without
 
 FOLDS = 5
 DRAWS = 200
@@ -109,7 +109,7 @@ def _published(train: pl.DataFrame, tests: Mapping[str, pl.DataFrame]) -> list[d
         for label, part in judged.items():
             point = 10 ** np.ravel(model.predict(part.columns(columns)))
             seconds = time.perf_counter() - start
-            for where, keep in _with_and_without(label, part):
+            for where, keep in with_and_without(label, part.cell_id):
                 rows.append(
                     {"model": f"{name}, as published", "features": "raw", "cells": where}
                     | _figures(part.lives[keep], [point[keep]], np.array(part.cell_id)[keep])
@@ -146,7 +146,7 @@ def _judge(
         | _figures(truth[keep], [out[keep] for out in outs], np.array(part.cell_id)[keep])
         | {"seconds": round(seconds, 3)}
         for label, (part, truth, outs, seconds) in cells.items()
-        for where, keep in _with_and_without(label, part)
+        for where, keep in with_and_without(label, part.cell_id)
     ]
 
 
@@ -171,14 +171,6 @@ def _figures(truth: np.ndarray, outs: Sequence[np.ndarray], cell: np.ndarray) ->
     each = [life_metrics(truth, o[:, 0] if o.ndim > 1 else o)["rmse"] for o in outs]
     row["rmse_sd"] = round(float(np.std(each)), 2)
     return row | {name: round(metrics[name], 4) for name in ("coverage", "width") if name in metrics}
-
-
-def _with_and_without(label: str, part: EarlyFeatures) -> list[tuple[str, np.ndarray]]:
-    usual = np.array([cell not in OUTLIERS for cell in part.cell_id])
-    everything = (label, np.ones_like(usual))
-    if usual.all():
-        return [everything]
-    return [(f"{label} without {', '.join(OUTLIERS)}", usual), everything]
 
 
 def _fit_ensemble(x: np.ndarray, y: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:

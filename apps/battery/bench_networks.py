@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 
 from ...core.layers.aaren import Aaren
 from ...core.layers.attention import CausalAttention
@@ -18,10 +17,11 @@ from ...data.battery.early import early_features, thin_cycles
 from ...data.battery.early_sequence import early_sequences
 from ...data.battery.metrics import life_metrics
 from ...data.windows import Sequences
+from .cross_fit import silent_trainer
 from .early_network import EarlyNetwork
 from .fitting import quiet
 from .gaussian import INPUTS, EarlyEnsemble
-from .sets import OUTLIERS, load_cells
+from .sets import load_cells, with_and_without
 
 LAYERS: dict[str, Callable[[int], SequenceLayer] | None] = {
     "Aaren": Aaren,
@@ -62,10 +62,11 @@ def battery_networks(
             started = time.perf_counter()
             networks = [_fitted(layer, train, cycles, seed, 5 if quick else EPOCHS) for seed in range(seeds)]
             seconds = (time.perf_counter() - started) / seeds
+            first = len(rows)
             for missing, test in tests.items():
                 points = [_lives(network, test) for network in networks]
                 rows += _rows(name, cycles, missing, test.ids, test.y, points, label, seconds)
-            print(f"{name}, {cycles} cycles: {rows[-3]['rmse']:.0f}", file=sys.stderr)
+            print(f"{name}, {cycles} cycles: {rows[first]['rmse']:.0f}", file=sys.stderr)
         started = time.perf_counter()
         known = early_features(cells.train, max_cycle=cycles)
         ensemble = EarlyEnsemble.fit(known.columns(INPUTS), known.lives, INPUTS)
@@ -93,16 +94,7 @@ def _fitted(
     torch.manual_seed(seed)
     network = EarlyNetwork(layer=layer or Aaren, num_layers=0 if layer is None else 1, max_cycle=cycles)
     network.prepare(train)
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(network, network.loader(train, seed=seed))
+    silent_trainer(max_epochs=epochs).fit(network, network.loader(train, seed=seed))
     return network.eval()
 
 
@@ -125,10 +117,7 @@ def _rows(
     if life is None:
         raise ValueError("battery-networks: the test cells lack cycle_life")
     rows: list[dict[str, object]] = []
-    kept = ~np.isin(ids, OUTLIERS)
-    for which, keep in ((label, np.ones(len(ids), bool)), (f"{label} without {', '.join(OUTLIERS)}", kept)):
-        if which != label and kept.all():
-            continue
+    for which, keep in with_and_without(label, ids):
         figures = [life_metrics(life[keep], point[keep]) for point in points]
         middle = {
             name: float(np.median([f[name] for f in figures])) for name in ("rmse", "mape", "within_15")

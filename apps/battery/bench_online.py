@@ -10,16 +10,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch import Trainer
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ...data.split import group_folds
 from ...serving.predictor import Predictor
 from ...serving.stream import StreamSession
-from .cross_fit import LeftOut, calibrated
+from .cross_fit import LeftOut, calibrated, not_late, silent_trainer
 from .data import BatteryData
 from .fitting import quiet
-from .judge import LATE, Verdict
+from .judge import Verdict
 from .online_network import OnlineNetwork
 from .sets import nominal_of
 
@@ -56,9 +55,7 @@ def _judged(name: str, data: BatteryData, seed: int, *, epochs: int) -> list[dic
     torch.manual_seed(seed)
     network = OnlineNetwork(nominal_capacity_ah=nominal_of("online", name, None), calibration_folds=FOLDS)
     data.encode_for(network)
-    network.trainer = Trainer(
-        max_epochs=epochs, gradient_clip_val=1.0, accelerator="cpu", logger=False, enable_progress_bar=False
-    )
+    network.trainer = silent_trainer(max_epochs=epochs, gradient_clip_val=1.0)
     started = time.perf_counter()
     verdict = network.calibrate(data)
     seconds = (time.perf_counter() - started) / FOLDS
@@ -105,8 +102,7 @@ def _trees(network: OnlineNetwork, data: BatteryData, seed: int) -> tuple[Verdic
         cell = np.repeat(np.array(steps.ids), rows.sum(axis=1))
         parts.append(LeftOut(cell, steps.position[rows], steps.y[rows], np.exp(trees.predict(steps.x[rows]))))
     seconds = (time.perf_counter() - started) / FOLDS
-    every = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return calibrated(network.interval, parts, judged=every[1] <= LATE * (every[1] + every[2])), seconds
+    return calibrated(network.interval, parts, judged=not_late(parts)), seconds
 
 
 def _forms(network: OnlineNetwork, data: BatteryData) -> dict[str, float]:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from ...core.export import export_step, export_tabular, export_window, write_manifest
 from ...data.battery.early import UNITS as EARLY_UNITS
-
-SCHEMA_VERSION = 1
+from ...serving.bundle import OUTPUTS, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def _manifest(contract: Contract, record: Mapping[str, Any]) -> dict[str, Any]:
             "nominal_capacity_ah": _plain(contract.nominal_capacity_ah),
             "eol_fraction": contract.eol_fraction,
         },
-        "output": ["cycle_life" if contract.task == "early" else "rul", "lo", "hi"],
+        "output": OUTPUTS[contract.task],
         "confidence": contract.confidence,
         "training": dict(record.get("training", {})),
         "baselines": dict(record.get("baselines", {})),

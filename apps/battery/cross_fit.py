@@ -15,7 +15,7 @@ from ...core.calibration import ConformalInterval
 from ...data.split import group_folds
 from ...data.windows import Sequences
 from ..module import TaskModule
-from .judge import Verdict
+from .judge import LATE, Verdict
 
 
 class LeftOut(NamedTuple):
@@ -25,6 +25,28 @@ class LeftOut(NamedTuple):
     cycle: np.ndarray
     truth: np.ndarray
     point: np.ndarray
+
+
+def silent_trainer(
+    *,
+    max_epochs: int | None,
+    max_steps: int = -1,
+    gradient_clip_val: float | None = None,
+    accelerator: str = "cpu",
+) -> Trainer:
+    """A trainer for one fit among many: it validates nothing, says nothing and leaves nothing behind."""
+    return Trainer(
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        gradient_clip_val=gradient_clip_val,
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 def cross_fit(
@@ -58,21 +80,20 @@ def cross_fit(
         twin.train()
         kept = sequences.take(np.flatnonzero(~held))
         twin.prepare(kept)
-        fold_trainer = Trainer(
+        again = silent_trainer(
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             gradient_clip_val=trainer.gradient_clip_val,
             accelerator="cpu" if module.device.type == "cpu" else "auto",
-            devices=1,
-            logger=False,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
         )
         torch.manual_seed(seed + k)
-        fold_trainer.fit(twin, twin.loader(kept, seed=seed + k))
+        again.fit(twin, twin.loader(kept, seed=seed + k))
         yield sequences.take(np.flatnonzero(held)), twin.cpu().eval()
+
+
+def not_late(parts: Sequence[LeftOut]) -> np.ndarray:
+    """(n,) which forecasts of remaining life are made in the share `LATE` of a life that is judged."""
+    return np.concatenate([part.cycle <= LATE * (part.cycle + part.truth) for part in parts])
 
 
 def calibrated(

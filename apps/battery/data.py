@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ...data.battery.early import early_features
+from ...data.battery.early import EarlyFeatures, early_features
 from ...data.battery.early_sequence import early_sequences
 from ...data.battery.online import Labels, floors, online_sequences
 from ...data.battery.raised import raised_lives
@@ -119,6 +119,11 @@ class BatteryData(LightningDataModule):
         """Rows of these training cells."""
         return self.cells.train.filter(pl.col("cell_id").is_in(list(names)))
 
+    @cached_property
+    def train_features(self) -> EarlyFeatures:
+        """Early features of the training cells, made on first use."""
+        return early_features(self.frame_of(self.fold_of_cells()[0]), max_cycle=self.hparams.max_cycle)
+
     def floors(self) -> dict[str, dict[str, object]]:
         """The simple forecasts that stand beside the model in every table, fitted on the training cells."""
         names = self.fold_of_cells()[0]
@@ -126,7 +131,7 @@ class BatteryData(LightningDataModule):
             return floors(
                 Labels(self.frame_of(names), self.cells.ends.filter(pl.col("cell_id").is_in(names)))
             )
-        cells = early_features(self.frame_of(names), max_cycle=self.hparams.max_cycle)
+        cells = self.train_features
         life = np.log10(cells.lives)
         slope, intercept = np.polyfit(cells.columns(("dq_log_var",))[:, 0], life, 1)
         weights = {"features": ["dq_log_var"], "weights": [float(slope)], "intercept": float(intercept)}
@@ -156,7 +161,7 @@ class BatteryData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         if self.hparams.view == "table":
-            return _whole(self._table(self.frame_of(self.fold_of_cells()[0])))
+            return _whole(_table(self.train_features))
         # how a network wants its cells cut and batched is its own business
         return self.trainer.lightning_module.loader(self.training, seed=self.hparams.seed)
 
@@ -174,12 +179,12 @@ class BatteryData(LightningDataModule):
 
     def _loader(self, frame: pl.DataFrame) -> DataLoader:
         if self.hparams.view == "table":
-            return _whole(self._table(frame))
+            return _whole(_table(early_features(frame, max_cycle=self.hparams.max_cycle)))
         return sequence_loader(self.sequences(frame), batch_size=self.hparams.batch_size)
 
-    def _table(self, frame: pl.DataFrame) -> Batch:
-        cells = early_features(frame, max_cycle=self.hparams.max_cycle)
-        return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.lives)}
+
+def _table(cells: EarlyFeatures) -> Batch:
+    return {"x": torch.from_numpy(cells.columns(INPUTS)), "y": torch.from_numpy(cells.lives)}
 
 
 def _whole(batch: Batch) -> DataLoader:

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ...core.calibration import ConformalInterval
+from ...core.calibration import ConformalInterval, least_rows
 from ...core.layers.aaren import Aaren
 from ...core.model import SequenceModel
 from ...core.preprocess import Standardize
@@ -125,10 +125,7 @@ class EarlyNetwork(TaskModule):
             ValueError: where the cells are too few for the interval; better now than after the training.
         """
         cells, folds = len(sequences), self.hparams.calibration_folds
-        kept, needed = (
-            cells - math.ceil(cells / folds),
-            math.ceil(2 / (1 - self.hparams.confidence) - 1e-9) - 1,
-        )
+        kept, needed = cells - math.ceil(cells / folds), least_rows(self.hparams.confidence)
         if kept < needed:
             raise ValueError(
                 f"{cells} training cells in {folds} folds leave {kept} for an interval at confidence "

@@ -50,7 +50,7 @@ class Verdict:
     def beside(self, predictor: Predictor, frame: pl.DataFrame) -> Verdict:
         """The same forecasts beside the baselines that a bundle carries; `frame` holds the rows that were forecast.
 
-        The baselines were fitted on all training cells, so on those they have a small advantage.
+        The baselines were fitted on all training cells, so where those are judged they have a small advantage.
         """
         if predictor.bundle.task == "early":
             cells = early_features(frame, max_cycle=int(predictor.bundle.manifest["input"]["max_cycle"]))
@@ -95,10 +95,8 @@ def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdi
         )
     known = dict(curves.select("cell_id", "cycle_life").unique(maintain_order=True).iter_rows())
     truth = np.array([known[cell] for cell in out["cell_id"]], float)
-    limit = int(predictor.bundle.manifest["input"]["max_cycle"])
-    baselines = early_baselines(predictor.bundle, early_features(curves, max_cycle=limit))
     cycle = out["cycle"].to_numpy()
-    return Verdict(
+    verdict = Verdict(
         label,
         out["cell_id"].to_numpy(),
         cycle,
@@ -106,9 +104,9 @@ def judge_early(predictor: Predictor, curves: pl.DataFrame, label: str) -> Verdi
         out["cycle_life"].to_numpy(),
         cycle + out["rul_lo"].to_numpy(),
         cycle + out["rul_hi"].to_numpy(),
-        baselines,
-        out["flags"].to_numpy(),
+        flags=out["flags"].to_numpy(),
     )
+    return verdict.beside(predictor, curves)
 
 
 def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late: float = LATE) -> Verdict:
@@ -121,8 +119,7 @@ def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late
     truth, cycle = cycles["rul"].cast(pl.Float64).fill_null(np.nan).to_numpy(), cycles["cycle"].to_numpy()
     with np.errstate(invalid="ignore"):
         judged = np.isfinite(truth) & (truth > 0) & (cycle <= late * (cycle + truth))
-    baselines = online_baselines(predictor.bundle, cycles)
-    return Verdict(
+    verdict = Verdict(
         label,
         out["cell_id"].to_numpy()[judged],
         cycle[judged],
@@ -130,9 +127,9 @@ def judge_online(predictor: Predictor, cycles: pl.DataFrame, label: str, *, late
         out["rul"].to_numpy()[judged],
         out["rul_lo"].to_numpy()[judged],
         out["rul_hi"].to_numpy()[judged],
-        {name: point[judged] for name, point in baselines.items()},
-        out["flags"].to_numpy()[judged],
+        flags=out["flags"].to_numpy()[judged],
     )
+    return verdict.beside(predictor, cycles)
 
 
 def _ordered(row: Mapping[str, object]) -> dict[str, object]:

@@ -31,7 +31,7 @@ from ...data.windows import Sequences
 from ..datamodule import sequence_loader
 from ..module import Batch, TaskModule
 from .bundle import Contract, write_battery_bundle
-from .cross_fit import LeftOut, calibrated, cross_fit
+from .cross_fit import LeftOut, calibrated, cross_fit, not_late
 from .data import BatteryData
 from .judge import LATE, Verdict
 
@@ -242,9 +242,7 @@ class OnlineNetwork(TaskModule):
             use = own.mask & (rul_NT > 0)
             cell = np.repeat(np.array(own.ids), use.sum(axis=1))
             parts.append(LeftOut(cell, own.position[use], rul_NT[use], y_NT3[..., 0].numpy()[use]))
-        every = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        judged = every[1] <= LATE * (every[1] + every[2])
-        return calibrated(self.interval, parts, judged=judged)
+        return calibrated(self.interval, parts, judged=not_late(parts))
 
     def whole(self) -> SequenceModel:
         """The deployed model: running features and network in one, from raw columns."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from ...data.battery.online import NOMINAL_CAPACITY_AH, label_rul
@@ -50,6 +51,13 @@ def nominal_of(task: Task, name: str | None, nominal_capacity_ah: float | None) 
     if nominal_capacity_ah is not None:
         return nominal_capacity_ah
     return NOMINAL_CAPACITY_AH.get(DEFAULT_SET[task] if name is None else name, DEFAULT_NOMINAL_AH)
+
+
+def with_and_without(label: str, cell_id: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    """Which cells count, (n,) bool by the name of the choice: without the outliers if there are any, then all."""
+    usual = ~np.isin(cell_id, OUTLIERS)
+    everything = (label, np.ones_like(usual))
+    return [everything] if usual.all() else [(f"{label} without {', '.join(OUTLIERS)}", usual), everything]
 
 
 @dataclass(frozen=True)
