@@ -43,7 +43,7 @@ def _list(options: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1))
         return 0
     for row in rows:
-        print(f"{row['name']:9} {row['megabytes']:>5} MB  {row['found'] or 'not found'}")
+        print(f"{row['name']:15} {row['megabytes']:>5} MB  {row['found'] or 'not found'}")
         print("\n".join(f"    {row[key]}" for key in ("title", "licence", "upstream", "cite")) + "\n")
     return 0
 
