@@ -1,0 +1,57 @@
+"""Tables -> the words of `schema`. A layout is recognised by its columns, never by the name of its file.
+
+A new layout is one function `(frame, source) -> Reading | None` in `LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from ..battery.schema import near
+from .assistments import read_tidy
+from .reading import Reading
+
+Layout = Callable[[pl.DataFrame, str], "Reading | None"]
+
+
+def _log(frame: pl.DataFrame, source: str) -> Reading | None:
+    """The log itself; `concepts` of a csv may be joined with ; or |."""
+    have = set(frame.columns)
+    if not {"student_id", "correct"} <= have or not have & {"question_id", "concepts"}:
+        return None
+    names = ("student_id", "step", "question_id", "concepts", "timestamp", "session_id")
+    keys = frame.select(name for name in names if name in have)
+    if "concepts" in have and frame["concepts"].dtype == pl.String:
+        parts = pl.col("concepts").str.replace_all("|", ";", literal=True).str.split(";")
+        frame = frame.with_columns(parts.alias("concepts"))
+    return Reading(frame, keys)
+
+
+LAYOUTS: dict[str, Layout] = {"log": _log, "tidy": read_tidy}
+"""Name of a format -> its reader; the first that fits is taken."""
+
+
+def recognise(frame: pl.DataFrame, source: str, form: str = "auto") -> Reading:
+    """`frame` in the words of `schema`.
+
+    Args:
+        frame: the table as it stands in its file.
+        source: where it came from, for messages.
+        form: name of a format of `LAYOUTS`, or "auto".
+
+    Raises:
+        ValueError: no layout fits; the message lists the columns, the near names and the known formats.
+    """
+    for name, layout in LAYOUTS.items():
+        if form in ("auto", name):
+            found = layout(frame, source)
+            if found is not None:
+                return found
+    close = [near(c, ("student_id", "question_id", "concepts", "correct")) for c in frame.columns]
+    raise ValueError(
+        f"{source}: no {'known layout' if form == 'auto' else f'table of format {form}'}; got columns "
+        f"{frame.columns[:20]}; wanted student_id, correct and question_id or concepts, or one of the formats "
+        f"{', '.join(LAYOUTS)}; rename with columns={{'old': 'new'}}; {', '.join(c for c in close if 'near' in c)}"
+    )
