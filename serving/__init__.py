@@ -1,7 +1,7 @@
 """Predictions from a bundle with onnxruntime, numpy and polars. Neither torch nor lightning is needed or loaded."""
 
+from .battery.predictor import Predictor
+from .battery.stream import StreamSession
 from .bundle import Bundle
-from .predictor import Predictor
-from .stream import StreamSession
 
 __all__ = ["Bundle", "Predictor", "StreamSession"]

@@ -1,4 +1,4 @@
-"""A bundle: a folder `{window.onnx, step.onnx | model.onnx, manifest.json}`, everything that production needs.
+"""A bundle: a folder `{window.onnx, step.onnx | model.onnx, manifest.json, ...}`, everything that production needs.
 
 Nothing in it is trusted before it is checked: the manifest against its schema, every file against its sha256.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,12 @@ from .session import Device, open_session
 
 SCHEMA_VERSION = 1
 
-GRAPHS: dict[str, tuple[str, ...]] = {
-    "early_tabular": ("model.onnx",),
-    "early_sequence": ("window.onnx",),
-    "online_sequence": ("window.onnx", "step.onnx"),
+OUTPUTS: dict[str, list[str]] = {
+    "early": ["cycle_life", "lo", "hi"],
+    "online": ["rul", "lo", "hi"],
+    "tracing": ["p_correct"],
 }
-"""Kinds of input, and the graphs that a bundle of that kind must hold."""
-
-TASKS = {"early": ("early_tabular", "early_sequence"), "online": ("online_sequence",)}
-OUTPUTS = {"early": ["cycle_life", "lo", "hi"], "online": ["rul", "lo", "hi"]}
+"""Tasks, and what their graphs give; a tracing bundle of several members gives those too, after `p_correct`."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +37,24 @@ class Bundle:
     manifest: Mapping[str, Any]
 
     @property
+    def app(self) -> str:
+        """ "battery" or "tracing"."""
+        return str(self.manifest["app"])
+
+    @property
     def kind(self) -> str:
-        """How a table becomes the graph's input: one of `GRAPHS`."""
+        """How a table becomes the graph's input, e.g. "early_tabular" or "answers"."""
         return str(self.manifest["input"]["kind"])
 
     @property
     def task(self) -> str:
-        """ "early" (one forecast a cell) or "online" (one after every cycle)."""
+        """ "early" (one forecast a cell), "online" (one after every cycle) or "tracing" (one before every answer)."""
         return str(self.manifest["task"])
 
     @property
     def features(self) -> tuple[str, ...]:
         """Feature names in the order of the last axis of the graph's input."""
         return tuple(self.manifest["input"]["features"])
-
-    def nominal_ah(self, group: str | None) -> float | None:
-        """Capacity (Ah) of a new cell of this group; None where the manifest does not know."""
-        nominal = self.manifest["input"]["nominal_capacity_ah"]
-        return nominal.get(group) if isinstance(nominal, dict) else nominal
-
-    def end_ah(self, group: str | None) -> float | None:
-        """Capacity (Ah) at which the life of a cell of this group ends; None where the manifest does not know."""
-        nominal, fraction = self.nominal_ah(group), self.manifest["input"]["eol_fraction"]
-        return None if nominal is None or fraction is None else nominal * fraction
 
     @property
     def digest(self) -> str:
@@ -107,7 +99,6 @@ def open_bundle(path: str | Path | Bundle) -> Bundle:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not valid JSON ({error}); export the bundle again") from error
     _check_manifest(manifest, file)
-    _check_files(manifest, folder)
     return Bundle(folder, manifest)
 
 
@@ -136,9 +127,22 @@ def _mapping(value: object) -> bool:
     return isinstance(value, dict)
 
 
-_TOP: dict[str, tuple[Callable[[object], bool], str]] = {
+def _spread(value: object) -> bool:
+    """How far the true probability lies from the forecast, by answers on the concept so far: lower edges, and sd."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"answers", "sd"}:
+        return False
+    edges, sd = value["answers"], value["sd"]
+    if not (isinstance(edges, list) and isinstance(sd, list) and all(map(_number, edges + sd))):
+        return False
+    return len(edges) == len(sd) > 0 == edges[0] and edges == sorted(edges) and min(sd) >= 0
+
+
+_Schema = Mapping[str, tuple[Callable[[object], bool], str]]
+
+_TOP: _Schema = {
     "remem": (_text, "a version"),
-    "app": (_text, "text"),
     "task": (_text, "text"),
     "input": (_mapping, "an object"),
     "output": (_names, "a list of names"),
@@ -149,13 +153,41 @@ _TOP: dict[str, tuple[Callable[[object], bool], str]] = {
     "training": (_mapping, "an object"),
     "baselines": (_mapping, "an object"),
 }
-_INPUT: dict[str, tuple[Callable[[object], bool], str]] = {
-    "kind": (_text, f"one of {', '.join(GRAPHS)}"),
+_INPUT: _Schema = {
+    "kind": (_text, "text"),
     "features": (_names, "a list of names"),
     "units": (_mapping, "an object"),
-    "max_cycle": (_optional_number, "a number or null"),
-    "nominal_capacity_ah": (_capacity, "a number, an object with a number for each group, or null"),
-    "eol_fraction": (_optional_number, "a number or null"),
+}
+
+
+@dataclass(frozen=True)
+class _App:
+    """What the manifest of an app holds beyond `_TOP` and `_INPUT`, and the files each of its tasks and kinds needs."""
+
+    files: Mapping[tuple[str, str], tuple[str, ...]]
+    top: _Schema
+    input: _Schema
+
+
+_APPS = {
+    "battery": _App(
+        files={
+            ("early", "early_tabular"): ("model.onnx",),
+            ("early", "early_sequence"): ("window.onnx",),
+            ("online", "online_sequence"): ("window.onnx", "step.onnx"),
+        },
+        top={},
+        input={
+            "max_cycle": (_optional_number, "a number or null"),
+            "nominal_capacity_ah": (_capacity, "a number, an object with a number for each group, or null"),
+            "eol_fraction": (_optional_number, "a number or null"),
+        },
+    ),
+    "tracing": _App(
+        files={("tracing", "answers"): ("window.onnx", "step.onnx", "vocabulary.json")},
+        top={"spread": (_spread, 'null, or {"answers": [0, ...rising], "sd": [...as many]}')},
+        input={},
+    ),
 }
 
 
@@ -170,32 +202,29 @@ def _check_manifest(manifest: object, file: Path) -> None:
             f"{file}: schema_version is {written!r}, this version of remem reads {SCHEMA_VERSION}; export the bundle "
             "again with this version, or run the version that wrote it"
         )
-    _check_keys(manifest, _TOP, file, "")
-    _check_keys(manifest["input"], _INPUT, file, "input.")
-    if manifest["app"] != "battery":
-        raise ValueError(f"{file}: app is '{manifest['app']}'; this version of remem serves 'battery'")
+    name = manifest.get("app")
+    if name not in _APPS:
+        raise ValueError(f"{file}: app is {name!r}; this version of remem serves {', '.join(_APPS)}")
+    app = _APPS[name]
+    _check_keys(manifest, {**_TOP, **app.top}, file, "")
+    _check_keys(manifest["input"], {**_INPUT, **app.input}, file, "input.")
     task, kind = manifest["task"], manifest["input"]["kind"]
-    if task not in TASKS or kind not in TASKS[task]:
+    if (task, kind) not in app.files:
+        wanted = " or ".join(f"'{task}' with '{kind}'" for task, kind in app.files)
         raise ValueError(
-            f"{file}: task '{task}' with input.kind '{kind}'; wanted early with one of {TASKS['early']} or online with "
-            f"one of {TASKS['online']}; export the bundle again"
+            f"{file}: task '{task}' with input.kind '{kind}'; wanted {wanted}; export the bundle again"
         )
     if task == "early" and manifest["input"]["max_cycle"] is None:
         raise ValueError(
             f"{file}: input.max_cycle is null; task 'early' needs the last cycle looked at; export the bundle again"
         )
-    if manifest["output"] != OUTPUTS[task]:
-        raise ValueError(
-            f"{file}: output is {manifest['output']}; a bundle of task '{task}' gives {OUTPUTS[task]}"
-        )
+    given, first = manifest["output"], OUTPUTS[task]
+    if given[: len(first)] != first or (task != "tracing" and len(given) > len(first)):
+        raise ValueError(f"{file}: output is {given}; a bundle of task '{task}' gives {first}")
+    _check_files(manifest, app.files[task, kind], file.parent)
 
 
-def _check_keys(
-    table: Mapping[str, Any],
-    schema: Mapping[str, tuple[Callable[[object], bool], str]],
-    file: Path,
-    prefix: str,
-) -> None:
+def _check_keys(table: Mapping[str, Any], schema: _Schema, file: Path, prefix: str) -> None:
     for key, (fits, wanted) in schema.items():
         if key not in table:
             raise ValueError(
@@ -207,9 +236,9 @@ def _check_keys(
             )
 
 
-def _check_files(manifest: Mapping[str, Any], folder: Path) -> None:
+def _check_files(manifest: Mapping[str, Any], needed: Sequence[str], folder: Path) -> None:
     files = manifest["files"]
-    absent = [name for name in GRAPHS[manifest["input"]["kind"]] if name not in files]
+    absent = [name for name in needed if name not in files]
     if absent:
         raise ValueError(
             f"{folder}: input.kind '{manifest['input']['kind']}' needs {', '.join(absent)}, which the manifest "

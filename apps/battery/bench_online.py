@@ -13,8 +13,8 @@ import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ...data.split import group_folds
-from ...serving.predictor import Predictor
-from ...serving.stream import StreamSession
+from ...serving.battery.predictor import Predictor
+from ...serving.battery.stream import StreamSession
 from .cross_fit import LeftOut, calibrated, not_late, silent_trainer
 from .data import BatteryData
 from .fitting import quiet

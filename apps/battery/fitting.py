@@ -17,7 +17,7 @@ import polars as pl
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from ...serving.predictor import Predictor
+from ...serving.battery.predictor import Predictor
 from ..module import TaskModule, export_checkpoint, load_checkpoint, read_checkpoint
 from ..report import Report, text_table
 from .data import BatteryData

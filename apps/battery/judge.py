@@ -10,8 +10,8 @@ import polars as pl
 
 from ...data.battery.early import early_features
 from ...data.battery.metrics import bootstrap_interval, life_metrics
-from ...serving.baselines import early_baselines, online_baselines
-from ...serving.predictor import Predictor
+from ...serving.battery.baselines import early_baselines, online_baselines
+from ...serving.battery.predictor import Predictor
 
 LATE = 0.9  # share of a life after which relative errors of the little that is left say nothing
 

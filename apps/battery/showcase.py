@@ -11,8 +11,8 @@ import numpy as np
 
 from ...data.battery.early import GROUPS, early_features
 from ...data.battery.simulate import simulate_curves, simulate_cycles
-from ...serving.predictor import Predictor
-from ...serving.stream import StreamSession
+from ...serving.battery.predictor import Predictor
+from ...serving.battery.stream import StreamSession
 from ..report import Report
 from .baselines import LogLife
 from .cli import with_config

@@ -12,7 +12,7 @@ import polars as pl
 
 from ...data.battery.online import label_rul
 from ...data.battery.readers import Reading
-from ...serving.predictor import Predictor
+from ...serving.battery.predictor import Predictor
 from ..battery.judge import Verdict, judge_early, judge_online
 from ..report import text_table
 from .inputs import add_input_arguments, open_inputs

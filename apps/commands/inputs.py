@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ...data.battery.readers import Reading, read_curves, read_cycles
-from ...serving.predictor import Predictor
+from ...serving.battery.predictor import Predictor
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:

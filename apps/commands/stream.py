@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...serving.stream import StreamSession
+from ...serving.battery.stream import StreamSession
 
 
 def main(argv: Sequence[str]) -> int:

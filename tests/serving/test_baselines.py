@@ -8,7 +8,7 @@ import pytest
 
 from remem.data.battery.early import early_features
 from remem.data.battery.simulate import simulate_curves
-from remem.serving.baselines import early_baselines, online_baselines
+from remem.serving.battery.baselines import early_baselines, online_baselines
 from remem.serving.bundle import open_bundle
 
 

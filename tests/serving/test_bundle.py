@@ -63,7 +63,8 @@ def test_file_outside_the_folder_is_refused(early_bundle):
         ({"files": ["model.onnx"]}, "files is .* wanted an object"),
         ({"task": "online"}, "task 'online' with input.kind 'early_tabular'"),
         ({"output": ["rul", "lo", "hi"]}, "gives .*cycle_life"),
-        ({"app": "tracing"}, "app is 'tracing'"),
+        ({"app": "geometry"}, "app is 'geometry'; this version of remem serves battery, tracing"),
+        ({"app": "tracing"}, "key spread is missing"),
         ({"input": {"kind": "early_tabular"}}, r"input\.features is missing"),
     ],
 )

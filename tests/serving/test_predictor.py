@@ -12,7 +12,8 @@ import pytest
 
 from remem.data.battery.early import early_features
 from remem.data.battery.simulate import simulate_curves, simulate_cycles
-from remem.serving import Predictor, predictor
+from remem.serving import Predictor
+from remem.serving.battery import predictor
 
 COLUMNS = ["cell_id", "cycle", "rul", "rul_lo", "rul_hi", "cycle_life", "flags"]
 

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from remem.serving import Predictor, StreamSession
-from remem.serving import stream as stream_module
+from remem.serving import Predictor, StreamSession, states
 
 
 def observation(cycle, capacity=1.0, **more):
@@ -173,7 +172,7 @@ def test_interrupted_save_leaves_the_old_file(online_bundle, tmp_path, monkeypat
         file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stream_module.np, "savez", torn)
+    monkeypatch.setattr(states.np, "savez", torn)
     with pytest.raises(KeyboardInterrupt):
         session.save(tmp_path / "state.npz")
     assert (tmp_path / "state.npz").read_bytes() == kept
@@ -181,7 +180,7 @@ def test_interrupted_save_leaves_the_old_file(online_bundle, tmp_path, monkeypat
 
 
 def test_an_early_bundle_cannot_stream(early_bundle):
-    with pytest.raises(ValueError, match="a stream needs an online bundle"):
+    with pytest.raises(ValueError, match="needs an online bundle"):
         StreamSession(early_bundle)
 
 

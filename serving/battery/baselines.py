@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..data.battery.early import EarlyFeatures
-from .bundle import Bundle
+from ...data.battery.early import EarlyFeatures
+from ..bundle import Bundle
+from .capacity import end_ah
 
 KINDS = ("constant", "linear", "log10_linear", "fade_line")
 
@@ -73,7 +74,7 @@ def _fade_line(bundle: Bundle, name: str, spec: Mapping[str, Any], cycles: pl.Da
     parts = []
     for cell in cycles.partition_by("cell_id", maintain_order=True):
         group = cell["group"][0] if "group" in cell.columns else None
-        end = bundle.end_ah(group)
+        end = end_ah(bundle, group)
         if end is None:
             raise ValueError(
                 f"{bundle.path}: baseline {name} needs nominal_capacity_ah and eol_fraction in the manifest, for cell "

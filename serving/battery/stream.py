@@ -5,17 +5,16 @@ Shape legend: N cells, F features.
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .bundle import Bundle, open_bundle
-from .session import Device
+from ..bundle import Bundle, open_bundle
+from ..session import Device
+from ..states import State, StepGraph, load_states, save_states
+from .capacity import end_ah
 
 LAST_CYCLE = 2**31 - 1
 """Cycle numbers are 32-bit integers, as in every table."""
@@ -23,7 +22,7 @@ LAST_CYCLE = 2**31 - 1
 
 class _Memory(NamedTuple):
     cycle: int
-    state: tuple[np.ndarray, ...]
+    state: State
 
 
 class StreamSession:
@@ -44,13 +43,10 @@ class StreamSession:
         self.bundle = open_bundle(bundle)
         if self.bundle.task != "online":
             raise ValueError(
-                f"{self.bundle.path}: task is '{self.bundle.task}', one forecast a cell; a stream needs an online "
-                "bundle (`remem battery fit --data.task online`)"
+                f"{self.bundle.path}: task is '{self.bundle.task}'; a stream of cycles needs an online bundle "
+                "(`remem battery fit --data.task online`), a stream of answers a TracingSession"
             )
-        self._step = self.bundle.session("step.onnx", device=device, threads=1)
-        self._names = [port.name for port in self._step.get_inputs() if port.name.startswith("state.")]
-        self._outputs = ["y", *(name.replace("state.", "next.", 1) for name in self._names)]
-        self._fresh = self._initial_state(device)
+        self._step = StepGraph(self.bundle, device=device)
         self._cells: dict[str, _Memory] = {}
         if state is not None and Path(state).exists():
             self.load(state)
@@ -65,7 +61,7 @@ class StreamSession:
     @property
     def state_bytes(self) -> int:
         """Bytes that one cell costs, after one cycle as after a million."""
-        return sum(part.nbytes for part in self._fresh)
+        return self._step.state_bytes
 
     def update(self, id: str | int, observation: Mapping[str, Any]) -> dict[str, Any]:
         """Take one cycle of one cell and forecast from all that the cell has shown so far.
@@ -90,13 +86,12 @@ class StreamSession:
         x_F, flags = self._features(cell, observation)
         if memory is not None and cycle > memory.cycle + 1:
             flags.append("cycle_gap")
-        fed = dict(zip(self._names, self._fresh if memory is None else memory.state, strict=True))
-        y, *state = self._step.run(self._outputs, {"x": x_F[None]} | fed)
+        y, state = self._step(x_F[None], self._step.fresh if memory is None else memory.state)
         if not np.isfinite(y).all():
             raise ValueError(
                 f"cell {cell}: the model gave {y[0].tolist()} at cycle {cycle}; export the bundle again"
             )
-        self._cells[cell] = _Memory(cycle, tuple(state))
+        self._cells[cell] = _Memory(cycle, state)
         rul, lo, hi = np.maximum(y[0].astype(np.float64), 0.0).tolist()
         return {
             "cell_id": cell,
@@ -111,26 +106,13 @@ class StreamSession:
     def save(self, path: str | Path) -> None:
         """Write all states into one npz file, all or nothing: an interrupted write leaves the old file."""
         memories = list(self._cells.values())
-        contents: dict[str, Any] = {
+        states = {
             name: np.concatenate([part, *(memory.state[i] for memory in memories)])[1:]
-            for i, (name, part) in enumerate(zip(self._names, self._fresh, strict=True))
-        } | {
-            "bundle": np.array(self.bundle.digest),
-            "ids": np.array(list(self._cells), dtype=np.str_),
-            "cycle": np.array([memory.cycle for memory in memories], dtype=np.int64),
+            for i, (name, part) in enumerate(zip(self._step.names, self._step.fresh, strict=True))
         }
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **contents)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        ids = np.array(list(self._cells), dtype=np.str_)
+        cycle = np.array([memory.cycle for memory in memories], dtype=np.int64)
+        save_states(path, self.bundle, states | {"ids": ids, "cycle": cycle})
 
     def load(self, path: str | Path) -> None:
         """Go on from a saved file; states of this session are forgotten.
@@ -138,22 +120,9 @@ class StreamSession:
         Raises:
             ValueError: where the file is damaged, or was saved with another bundle.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                saved = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path}: not a state file ({error}); wanted one that `StreamSession.save` wrote; "
-                "remove it to start fresh"
-            ) from error
-        if str(saved.get("bundle")) != self.bundle.digest:
-            raise ValueError(
-                f"{path}: saved with bundle {saved.get('bundle')}, this one is {self.bundle.digest} "
-                f"({self.bundle.path}); states do not carry over between models: use that bundle, "
-                "or another file to start fresh"
-            )
+        saved = load_states(path, self.bundle)
         self._cells = {
-            str(cell): _Memory(int(cycle), tuple(saved[name][row : row + 1] for name in self._names))
+            str(cell): _Memory(int(cycle), tuple(saved[name][row : row + 1] for name in self._step.names))
             for row, (cell, cycle) in enumerate(zip(saved["ids"], saved["cycle"], strict=True))
         }
 
@@ -174,20 +143,11 @@ class StreamSession:
                 flags.append(flag)
         x_F[np.isinf(x_F)] = np.nan
         group = observation.get("group")
-        end_ah = self.bundle.end_ah(group if isinstance(group, str) else None)
-        if "capacity_ah" in self.bundle.features and end_ah is not None:
+        end = end_ah(self.bundle, group if isinstance(group, str) else None)
+        if "capacity_ah" in self.bundle.features and end is not None:
             capacity = x_F[self.bundle.features.index("capacity_ah")]
-            flags += ["already_failing"] if capacity < end_ah else []
+            flags += ["already_failing"] if capacity < end else []
         return x_F, flags
-
-    def _initial_state(self, device: Device) -> tuple[np.ndarray, ...]:
-        """What the state is before anything was seen: a masked step leaves it as it was, so the window graph tells."""
-        window = self.bundle.session("window.onnx", device=device, threads=1)
-        nothing = {
-            "x": np.zeros((1, 1, len(self.bundle.features)), np.float32),
-            "mask": np.zeros((1, 1), bool),
-        }
-        return tuple(window.run(self._names, nothing))
 
 
 def _number(cell: str, name: str, given: Any) -> float:

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ..data.battery.checks import check
-from ..data.battery.early import SHORT, early_features
-from ..data.battery.early_sequence import early_sequences
-from ..data.battery.flags import Report
-from ..data.battery.online import online_sequences
-from ..data.battery.schema import Kind, conform
-from ..data.windows import Sequences
-from .bundle import Bundle, open_bundle
-from .session import Device
+from ...data.battery.checks import check
+from ...data.battery.early import SHORT, early_features
+from ...data.battery.early_sequence import early_sequences
+from ...data.battery.flags import Report
+from ...data.battery.online import online_sequences
+from ...data.battery.schema import Kind, conform
+from ...data.windows import Sequences
+from ..bundle import Bundle, open_bundle
+from ..session import Device
+from .capacity import nominal_ah
 
 COLUMNS = ("cell_id", "cycle", "rul", "rul_lo", "rul_hi", "cycle_life", "flags")
 
@@ -47,6 +48,11 @@ class Predictor:
 
     def __init__(self, bundle: str | Path | Bundle, *, device: Device = "auto") -> None:
         self.bundle = open_bundle(bundle)
+        if self.bundle.app != "battery":
+            raise ValueError(
+                f"{self.bundle.path}: the app of this bundle is '{self.bundle.app}'; open it with "
+                "remem.serving.open_predictor"
+            )
         graph = "model.onnx" if self.bundle.kind == "early_tabular" else "window.onnx"
         self._session = self.bundle.session(graph, device=device)
         width = self._session.get_inputs()[0].shape[-1]
@@ -147,7 +153,7 @@ class Predictor:
         """What checks say of cells of one group."""
         group = frame["group"][0] if "group" in frame.columns else None
         fraction = self.bundle.manifest["input"]["eol_fraction"] or DEFAULT_EOL
-        return check(frame, nominal_ah=self.bundle.nominal_ah(group), eol_fraction=fraction).table
+        return check(frame, nominal_ah=nominal_ah(self.bundle, group), eol_fraction=fraction).table
 
     def _window(self, steps: Sequences) -> np.ndarray:
         """(N, T, 3) outputs of the window graph, its features picked by name."""

@@ -1,0 +1,1 @@
+"""Battery life from a bundle: predictions of whole tables, and one cycle at a time."""
