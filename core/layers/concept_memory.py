@@ -1,0 +1,461 @@
+"""What a student has done with each concept so far, as exact numbers, in constant memory.
+
+Every answer is read before it is written: the features of step t come from answers strictly before t and from what is
+asked at t, never from whether the answer at t was right. All of them are integers, sums of numbers on a grid of 2^-8,
+or one division of two such sums; so the parallel form, the step and the exported graphs agree to the last bit, and
+trees, which jump at thresholds, may be put on top.
+
+The parallel form sorts (concept, time) pairs instead of scanning over time. What a concept held before an answer is
+then a difference of two running sums, plus what the state held.
+
+Shape legend: ... any leading axes, B batch, T time, F input columns, K concept slots of a row, C concepts + 1 (0 is
+none or unknown), Q questions + 1, R answers in the ring, Z features, N = T K pairs, M = N + C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..state import accumulator_dtype, where
+
+RING = 32
+"""Last answers that are kept one by one."""
+
+BITS = 16
+"""Last outcomes on a concept, packed into one integer."""
+
+GRID = 256.0
+"""Difficulties and residuals are multiples of 1 / GRID: sums below 65,536 are exact in float32."""
+
+NO_TIME = -(2.0**30)
+"""Minutes of an answer without a timestamp, and of no answer; not NaN, which no comparison of states survives."""
+
+NEVER = 16384.0
+"""Answers since the last one on a concept, at most; also where there was none."""
+
+CONCEPT_DECAYS = {"fast": 0.5, "mid": 0.75, "slow": 0.875}
+STUDENT_DECAYS = {"fast": 0.75, "mid": 0.875, "slow": 0.9375}
+
+
+class ConceptState(NamedTuple):
+    """table (B, C, 6): by concept attempts, wins, last outcomes as bits (newest lowest), sum of residuals, number of
+    the student's answer that was the last on it (from 1; 0 never), and its minutes. ring (B, R, 4), oldest first:
+    question, first concept, correct and residual of the last answers. totals (B, 4): answers, wins, sum of residuals,
+    minutes of the last answer.
+    """
+
+    table: Tensor
+    ring: Tensor
+    totals: Tensor
+
+
+class _Asked(NamedTuple):
+    """A row but for its outcome: question (...), concepts (..., K), minutes (...), share of correct answers to the
+    question in training (...), number of these (...), and the share of each concept (..., K).
+    """
+
+    question: Tensor
+    concept_K: Tensor
+    minutes: Tensor
+    p: Tensor
+    count: Tensor
+    p_K: Tensor
+
+
+class _Answer(NamedTuple):
+    """Whether the row writes, whether it was right, and by how much that beat the expected share: all (...)."""
+
+    writes: Tensor
+    win: Tensor
+    residual: Tensor
+
+
+class ConceptMemory(nn.Module):
+    """Rows (B, T, F) of `question, correct, minutes, concept_1 .. concept_K` to features (B, T, Z) in `out_names`.
+
+    Ids are whole numbers from 1; 0, NaN and anything out of range is "unknown". `correct` counts as right from 0.5
+    on; NaN is a question asked and not answered, which leaves the state as it was, as does a masked row. A concept
+    that comes twice in a row counts once. `minutes` may be NaN; c_minutes and s_minutes then are. It has no
+    parameters; `fit_difficulty` sets its buffers.
+
+    Args:
+        num_questions: of the vocabulary; questions are 1 .. num_questions.
+        num_concepts: likewise.
+        slots: K, concept columns of a row.
+
+    Raises:
+        ValueError: where a number is too small.
+    """
+
+    question_Q2: Tensor
+    concept_C2: Tensor
+    numerator_VZ: Tensor
+    numerator_Z: Tensor
+    denominator_VZ: Tensor
+    denominator_Z: Tensor
+    age_R: Tensor
+    halves_J: Tensor
+    power_J: Tensor
+
+    def __init__(self, num_questions: int, num_concepts: int, *, slots: int = 1) -> None:
+        super().__init__()
+        if num_questions < 0 or num_concepts < 0 or slots < 1:
+            raise ValueError(
+                f"ConceptMemory: {num_questions} questions, {num_concepts} concepts, {slots} slots; wanted at least "
+                "0, 0 and 1"
+            )
+        self.num_questions, self.num_concepts, self.slots = num_questions, num_concepts, slots
+        self.in_features, self.out_names = 3 + slots, (*LINEAR, *OTHERS)
+        self.out_features = len(self.out_names)
+        half = torch.tensor([0.5, 0.0])  # share of correct answers, number of answers
+        self.register_buffer("question_Q2", half.repeat(num_questions + 1, 1))
+        self.register_buffer("concept_C2", half.repeat(num_concepts + 1, 1))
+        numerators, denominators = zip(*LINEAR.values(), strict=True)
+        for name, forms in (("numerator", numerators), ("denominator", denominators)):
+            weights_ZV = torch.tensor([[form.get(term, 0.0) for term in TERMS] for form in forms])
+            self.register_buffer(f"{name}_VZ", weights_ZV.T.contiguous(), persistent=False)
+            constants_Z = torch.tensor([form.get("1", 0.0) for form in forms])
+            self.register_buffer(f"{name}_Z", constants_Z, persistent=False)
+        self.register_buffer("age_R", torch.arange(RING, 0, -1, dtype=torch.float32), persistent=False)
+        self.register_buffer("halves_J", 0.5 ** torch.arange(BITS + 1), persistent=False)
+        self.register_buffer("power_J", 2 ** torch.arange(BITS + 1), persistent=False)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> ConceptState:
+        device, dtype = device or self.question_Q2.device, accumulator_dtype(dtype)
+        table_BC6 = torch.zeros(batch_size, self.num_concepts + 1, 6, device=device, dtype=dtype)
+        totals_B4 = torch.zeros(batch_size, 4, device=device, dtype=dtype)
+        table_BC6[..., 5] = NO_TIME
+        totals_B4[..., 3] = NO_TIME
+        return ConceptState(
+            table_BC6, torch.zeros(batch_size, RING, 4, device=device, dtype=dtype), totals_B4
+        )
+
+    def forward(
+        self, x_BTF: Tensor, state: ConceptState | None = None, *, mask_BT: Tensor | None = None
+    ) -> tuple[Tensor, ConceptState]:
+        if state is None:
+            state = self.init_state(x_BTF.shape[0], device=x_BTF.device, dtype=x_BTF.dtype)
+        asked, answer = self._split(x_BTF.to(state.table.dtype), mask_BT)
+        ring_BTR4, totals_BT4, ring_BR4, totals_B4 = _recent(asked, answer, state)
+        rows_BTK6, table_BC6 = self._rows(asked, answer, totals_BT4[..., 0], state.table)
+        z_BTZ = self._read(asked, rows_BTK6, ring_BTR4, totals_BT4)
+        return z_BTZ.to(x_BTF.dtype), ConceptState(table_BC6, ring_BR4, totals_B4)
+
+    def step(
+        self, x_BF: Tensor, state: ConceptState, *, mask_B: Tensor | None = None
+    ) -> tuple[Tensor, ConceptState]:
+        asked, answer = self._split(x_BF.to(state.table.dtype), mask_B)
+        flat_BK = _flat(asked.concept_K, state.table.shape[1])
+        rows_BK6 = state.table.flatten(0, 1)[flat_BK]
+        z_BZ = self._read(asked, rows_BK6, state.ring, state.totals)
+
+        attempts, wins, bits, residual, _, _ = rows_BK6.unbind(-1)
+        win_B1, residual_B1 = answer.win[:, None], answer.residual[:, None]
+        bits = 2 * bits + win_B1
+        number_B1, minutes_B1 = state.totals[:, :1] + 1, _minutes(asked)[:, None]
+        written = [
+            attempts + 1,
+            wins + win_B1,
+            bits - 2.0**BITS * (bits >= 2.0**BITS),
+            residual + residual_B1,
+        ]
+        written += [number_B1.expand_as(attempts), minutes_B1.expand_as(attempts)]
+        writes_BK1 = (answer.writes[:, None] & (asked.concept_K > 0))[..., None]
+        after_BK6 = torch.where(writes_BK1, torch.stack(written, -1), rows_BK6)
+        # slots without a concept write row 0 back as it was
+        table_BC6 = state.table.flatten(0, 1).index_put((flat_BK,), after_BK6).view_as(state.table)
+
+        entry_B14 = torch.stack(_entry(asked, answer), -1)[:, None]
+        ring_BR4 = torch.cat([state.ring[:, 1:], entry_B14], 1)
+        gain_B3 = torch.cat([torch.ones_like(win_B1), win_B1, residual_B1], 1)
+        totals_B4 = torch.cat([state.totals[:, :3] + gain_B3, minutes_B1], 1)
+        ring_BR4, totals_B4 = where(answer.writes, (ring_BR4, totals_B4), (state.ring, state.totals))
+        return z_BZ.to(x_BF.dtype), ConceptState(table_BC6, ring_BR4, totals_B4)
+
+    @torch.no_grad()
+    def fit_difficulty(
+        self, x_NF: Tensor, *, question_prior: float = 5.0, concept_prior: float = 20.0
+    ) -> ConceptMemory:
+        """Shares of correct answers from training rows (N, F) in any order; returns self.
+
+        A concept's share is shrunk to the share of all rows as by `concept_prior` answers of that, a question's to
+        that of the concepts of its rows as by `question_prior`. All are rounded to the grid. Rows whose student the
+        features are later trained on must not be among these, or the share tells the answer.
+        """
+        x_NF = x_NF[torch.isfinite(x_NF[:, 1])].double()
+        question_N, concept_NK, used_NK = self._ids(x_NF)
+        win_N = (x_NF[:, 1] >= 0.5).double()
+        overall = win_N.mean() if len(win_N) else torch.tensor(0.5, dtype=torch.float64)
+        used_NK = used_NK.double()
+
+        def sums(size: int, index: Tensor, values: Tensor) -> Tensor:
+            return values.new_zeros(size).index_add(0, index.flatten(), values.flatten())
+
+        count_C = sums(self.num_concepts + 1, concept_NK, used_NK)
+        wins_C = sums(self.num_concepts + 1, concept_NK, used_NK * win_N[:, None])
+        p_C = _on_grid((wins_C + concept_prior * overall) / (count_C + concept_prior))
+        p_C[0], count_C[0] = _on_grid(overall), len(win_N)
+        expected_N = _mean_share(p_C[concept_NK], _counted(concept_NK))
+        count_Q = sums(self.num_questions + 1, question_N, torch.ones_like(win_N))
+        wins_Q = sums(self.num_questions + 1, question_N, win_N)
+        prior_Q = sums(self.num_questions + 1, question_N, expected_N) / count_Q.clamp(min=1)
+        p_Q = _on_grid((wins_Q + question_prior * prior_Q) / (count_Q + question_prior))
+        count_Q[0] = 0  # what is unknown has no share of its own
+        self.question_Q2.copy_(torch.stack([p_Q, count_Q], -1))
+        self.concept_C2.copy_(torch.stack([p_C, count_C], -1))
+        return self
+
+    def _ids(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Question (...), concepts (..., K) without repeats, and which slots hold one."""
+        question = _known(x[..., 0], self.num_questions)
+        concept_K = _known(x[..., 3:], self.num_concepts)
+        if self.slots > 1:
+            earlier_KK = torch.ones(self.slots, self.slots, dtype=torch.bool, device=x.device).tril(-1)
+            twin_KK = (concept_K[..., :, None] == concept_K[..., None, :]) & earlier_KK
+            concept_K = concept_K.masked_fill(twin_KK.any(-1), 0)
+        return question, concept_K, concept_K > 0
+
+    def _split(self, x: Tensor, mask: Tensor | None) -> tuple[_Asked, _Answer]:
+        question, concept_K, _ = self._ids(x)
+        p_K = self.concept_C2[concept_K][..., 0].to(x.dtype)
+        own, count = self.question_Q2[question].to(x.dtype).unbind(-1)
+        p = torch.where(count > 0, own, _on_grid(_mean_share(p_K, _counted(concept_K))))
+        writes, win = torch.isfinite(x[..., 1]), (x[..., 1] >= 0.5).to(x.dtype)
+        writes = writes if mask is None else writes & mask
+        return _Asked(question, concept_K, x[..., 2], p, count, p_K), _Answer(writes, win, win - p)
+
+    def _rows(
+        self, asked: _Asked, answer: _Answer, number_BT: Tensor, table_BC6: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The table's rows (B, T, K, 6) of the concepts of every step before it, and the table after the last."""
+        batch, time, slots = asked.concept_K.shape
+        device, rows = table_BC6.device, table_BC6.shape[1]
+        writes_BTK = answer.writes[..., None] & (asked.concept_K > 0)
+        values = (answer.win, answer.residual, number_BT + 1, _minutes(asked))
+        values_BTK4 = torch.stack(values, -1).double()[:, :, None].expand(-1, -1, slots, -1)
+
+        # behind all pairs stands one reader for every concept: what it finds is the table after the last step
+        all_BC = torch.arange(rows, device=device).expand(batch, -1)
+        concept_BM = torch.cat([asked.concept_K.flatten(1), all_BC], 1)
+        writes_BM = F.pad(writes_BTK.flatten(1).long(), (0, rows))
+        values_BM4 = F.pad(values_BTK4.flatten(1, 2), (0, 0, 0, rows))
+        pairs = concept_BM.shape[1]
+        order_BM = (concept_BM * pairs + torch.arange(pairs, device=device)).sort(1).indices
+
+        # how many pairs write before each in the order of concept, then time; and before the first of its concept
+        sorted_BM = writes_BM.gather(1, order_BM)
+        place_BM = torch.zeros_like(order_BM).scatter(1, order_BM, sorted_BM.cumsum(1) - sorted_BM)
+        start_BM = F.pad(place_BM[:, -rows:-1], (1, 0)).gather(1, concept_BM)
+        # those that write, one after the other behind a row of zeros; the rest goes to a place nobody looks at
+        length = pairs + 2
+        target_BM = _flat(torch.where(writes_BM > 0, place_BM + 1, length - 1), length)
+        done_BL4 = values_BM4.new_zeros(batch, length, 4)
+        done_BL4 = done_BL4.flatten(0, 1).index_put((target_BM,), values_BM4).view_as(done_BL4)
+        before_BL5 = torch.cat(
+            [done_BL4[..., :2].cumsum(1), done_BL4[..., 2:], _packed(done_BL4[..., :1])], -1
+        )
+        now_BM5 = before_BL5.flatten(0, 1)[_flat(place_BM, length)]
+        gain_BM2 = now_BM5[..., :2] - before_BL5[..., :2].flatten(0, 1)[_flat(start_BM, length)]
+
+        old_BM6 = table_BC6.flatten(0, 1)[_flat(concept_BM, rows)].double()
+        new_BM = place_BM - start_BM
+        power_BM = self.power_J[new_BM.clamp(max=BITS)]
+        bits_BM = now_BM5[..., 4].long() % power_BM + old_BM6[..., 2].long() * power_BM % 2**BITS
+        found = [
+            (old_BM6[..., 0] + new_BM)[..., None],
+            old_BM6[..., 1:2] + gain_BM2[..., :1],
+            bits_BM.double()[..., None],
+            old_BM6[..., 3:4] + gain_BM2[..., 1:],
+            torch.where(new_BM[..., None] > 0, now_BM5[..., 2:4], old_BM6[..., 4:]),
+        ]
+        found_BM6 = torch.cat(found, -1).to(table_BC6.dtype)
+        return found_BM6[:, :-rows].unflatten(1, (time, slots)), found_BM6[:, -rows:]
+
+    def _read(self, asked: _Asked, rows_K6: Tensor, ring_R4: Tensor, totals_4: Tensor) -> Tensor:
+        """Features (..., Z) of what is asked, given what was there before."""
+        dtype = rows_K6.dtype
+        attempts_K1, bits_K1 = rows_K6[..., :1], rows_K6[..., 2:3]
+        counted_K, none = _counted(asked.concept_K).to(dtype), torch.nan
+        halved_KJ = (bits_K1 * self.halves_J.to(dtype)).floor()
+        outcome_KJ = halved_KJ[..., :-1] - 2 * halved_KJ[..., 1:]
+        there_KJ = (attempts_K1 > torch.arange(BITS, device=rows_K6.device)).to(dtype)
+        slots = [
+            asked.p_K[..., None],
+            rows_K6[..., :2],
+            rows_K6[..., 3:4],
+            (attempts_K1 == 0).to(dtype),
+            torch.ones_like(attempts_K1),
+            (asked.concept_K > 0).to(dtype)[..., None],
+            outcome_KJ - 0.5 * there_KJ,
+        ]
+        slots_S = (torch.cat(slots, -1) * counted_K[..., None]).sum(-2)
+
+        question_R, concept_R, win_R, residual_R = ring_R4.unbind(-1)
+        answers_1, first_1, age_R = totals_4[..., :1], asked.concept_K[..., :1], self.age_R.to(dtype)
+        question_1 = asked.question[..., None]
+        same_R = (question_R == question_1) & (question_1 > 0)
+        other_R = (concept_R != first_1) | (first_1 == 0)
+        first_3R = torch.stack([same_R, win_R == 0, other_R], -2)
+        # age of the last answer to this question, to the last that was wrong, to the last on another concept
+        ago_3 = torch.where(first_3R, age_R, RING + 1.0).amin(-1)
+        same_2R = torch.stack([same_R, age_R < ago_3[..., 2:]], -2).to(dtype)
+        wins_2 = (same_2R * win_R[..., None, :]).sum(-1)
+        last = torch.where(
+            ago_3[..., :1] <= RING, ((age_R == ago_3[..., :1]) * win_R).sum(-1, keepdim=True), 0.5
+        )
+
+        terms = [
+            slots_S,
+            win_R - 0.5 * (age_R <= answers_1),
+            residual_R,
+            totals_4[..., :3],
+            asked.p[..., None],
+        ]
+        terms += [asked.count[..., None], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
+        v_V = torch.cat(terms, -1)
+        with torch.autocast(v_V.device.type, enabled=False):
+            numerator_Z = v_V @ self.numerator_VZ.to(dtype) + self.numerator_Z.to(dtype)
+            denominator_Z = v_V @ self.denominator_VZ.to(dtype) + self.denominator_Z.to(dtype)
+
+        least_1 = torch.where(counted_K > 0, asked.p_K, 1.0).amin(-1, keepdim=True)
+        number_K = rows_K6[..., 4]
+        ago_K = torch.where(number_K > 0, answers_1 + 1 - number_K, NEVER).clamp(max=NEVER)
+        then_2 = torch.cat([rows_K6[..., 5].amax(-1, keepdim=True), totals_4[..., 3:]], -1)
+        minutes_2 = torch.where(then_2 > NO_TIME, asked.minutes[..., None] - then_2, none)
+        others = [least_1, ago_K.amin(-1, keepdim=True), minutes_2]
+        return torch.cat([numerator_Z / denominator_Z, *others], -1)
+
+
+def _known(ids: Tensor, largest: int) -> Tensor:
+    """Whole numbers, 0 where NaN or out of range."""
+    return torch.where((ids >= 1) & (ids < largest + 1), ids, 0.0).long()
+
+
+def _counted(concept_K: Tensor) -> Tensor:
+    """The slots that count: those with a concept, or the first, as "unknown", where there is none."""
+    used_K = concept_K > 0
+    first_K = torch.arange(concept_K.shape[-1], device=concept_K.device) == 0
+    return used_K | (first_K & ~used_K.any(-1, keepdim=True))
+
+
+def _mean_share(p_K: Tensor, counted_K: Tensor) -> Tensor:
+    return (p_K * counted_K).sum(-1) / counted_K.to(p_K.dtype).sum(-1)
+
+
+def _on_grid(p: Tensor) -> Tensor:
+    return (p * GRID).round() / GRID
+
+
+def _minutes(asked: _Asked) -> Tensor:
+    return torch.where(torch.isfinite(asked.minutes), asked.minutes, NO_TIME)
+
+
+def _entry(asked: _Asked, answer: _Answer) -> tuple[Tensor, ...]:
+    """What the ring keeps of an answer: four tensors (...)."""
+    dtype = answer.win.dtype
+    return asked.question.to(dtype), asked.concept_K[..., 0].to(dtype), answer.win, answer.residual
+
+
+def _flat(index_B: Tensor, rows: int) -> Tensor:
+    """Indices (B, ...) into axis 1 as indices into axes 0 and 1 flattened: one gather of whole rows is cheap."""
+    batch = torch.arange(index_B.shape[0], device=index_B.device)
+    return index_B + rows * batch.view(-1, *[1] * (index_B.ndim - 1))
+
+
+def _packed(win_BL1: Tensor) -> Tensor:
+    """Each outcome and the BITS - 1 before it as one whole number, the newest as the lowest bit."""
+    packed = F.pad(win_BL1, (0, 0, BITS - 1, 0))
+    for shift in (1, 2, 4, 8):
+        packed = packed[:, shift:] + 2**shift * packed[:, :-shift]
+    return packed
+
+
+def _recent(asked: _Asked, answer: _Answer, state: ConceptState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ring (B, T, R, 4) and totals (B, T, 4) before every step, and both after the last."""
+    dtype, time = state.ring.dtype, answer.win.shape[1]
+    # the ring, then the answers one after the other; rows that do not write go to a place nobody looks at
+    writes_BT = answer.writes.long()
+    number_BS = F.pad(writes_BT.cumsum(1), (1, 0))  # S = T + 1: answers before each step and after the last
+    length = RING + time + 1
+    minutes_BR1 = state.totals[:, None, 3:].expand(-1, RING, -1)
+    rows_BT5 = torch.stack([*_entry(asked, answer), _minutes(asked)], -1)
+    all_BL5 = F.pad(torch.cat([state.ring, minutes_BR1], -1), (0, 0, 0, time + 1))
+    target_BT = _flat(torch.where(answer.writes, RING + number_BS[:, :-1], length - 1), length)
+    all_XL5 = all_BL5.flatten(0, 1).index_put((target_BT,), rows_BT5)
+    window_BSR = number_BS[..., None] + torch.arange(RING, device=number_BS.device)
+    ring_BSR5 = all_XL5[_flat(window_BSR, length)]
+
+    gains_BT3 = torch.stack([torch.ones_like(answer.win), answer.win, answer.residual], -1).double()
+    sums_BS3 = F.pad((gains_BT3 * writes_BT[..., None]).cumsum(1), (0, 0, 1, 0))
+    sums_BS3 = (state.totals[:, None, :3].double() + sums_BS3).to(dtype)
+    totals_BS4 = torch.cat([sums_BS3, ring_BSR5[:, :, -1, 4:]], -1)
+    ring_BSR4 = ring_BSR5[..., :4]
+    return ring_BSR4[:, :-1], totals_BS4[:, :-1], ring_BSR4[:, -1], totals_BS4[:, -1]
+
+
+def _average(name: str, decay: float, length: int) -> dict[str, float]:
+    """Moving average of the terms name_1 (newest) .. name_length, in fixed point."""
+    weights = [round((1 - decay) * decay**j * 4096) / 4096 for j in range(length)]
+    return {f"{name}_{j + 1}": weight for j, weight in enumerate(weights) if weight}
+
+
+def _linear_features() -> dict[str, tuple[Mapping[str, float], Mapping[str, float]]]:
+    """Features that are one linear form of exact terms over another, by name."""
+    one = {"1": 1.0}
+    slots = {"slots": 1.0}
+    trials, answers = {"attempts": 1.0, "1": 2.0}, {"answers": 1.0, "1": 2.0}
+    features: dict[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
+        "q_mean": ({"q_mean": 1.0}, one),
+        "q_count": ({"q_count": 1.0}, one),
+        "q_attempts": ({"q_attempts": 1.0}, one),
+        "q_wins": ({"q_wins": 1.0}, one),
+        "q_last": ({"q_last": 1.0}, one),
+        "q_ago": ({"q_ago": 1.0}, one),
+        "c_mean": ({"share": 1.0}, slots),
+        "c_attempts": ({"attempts": 1.0}, one),
+        "c_wins": ({"wins": 1.0}, one),
+        "c_fails": ({"attempts": 1.0, "wins": -1.0}, one),
+        "c_rate": ({"wins": 1.0, "1": 1.0}, trials),
+    }
+    for speed, decay in CONCEPT_DECAYS.items():
+        features[f"c_ema_{speed}"] = (_average("bit", decay, BITS) | {"slots": 0.5}, slots)
+    features |= {
+        "c_last5": ({f"bit_{j}": 1.0 for j in range(1, 6)} | {"slots": 2.5}, slots),
+        "c_residual": ({"residual": 1.0}, one),
+        "c_residual_mean": ({"residual": 1.0}, trials),
+        "c_new": ({"new": 1.0}, one),
+        "num_concepts": ({"used": 1.0}, one),
+        "s_answers": ({"answers": 1.0}, one),
+        "s_wins": ({"s_wins": 1.0}, one),
+        "s_rate": ({"s_wins": 1.0, "1": 1.0}, answers),
+    }
+    for speed, decay in STUDENT_DECAYS.items():
+        features[f"s_ema_{speed}"] = (_average("outcome", decay, RING) | {"1": 0.5}, one)
+    return features | {
+        "s_residual_mean": ({"s_residual": 1.0}, answers),
+        "s_residual_ema": (_average("residual", STUDENT_DECAYS["mid"], RING), one),
+        "s_streak": ({"wrong_ago": 1.0, "1": -1.0}, one),
+        "run": ({"other_ago": 1.0, "1": -1.0}, one),
+        "run_wins": ({"run_wins": 1.0}, one),
+    }
+
+
+TERMS = (
+    *("share", "attempts", "wins", "residual", "new", "slots", "used"),
+    *(f"bit_{j}" for j in range(1, BITS + 1)),
+    *(f"outcome_{j}" for j in range(RING, 0, -1)),
+    *(f"residual_{j}" for j in range(RING, 0, -1)),
+    *("answers", "s_wins", "s_residual", "q_mean", "q_count", "q_attempts", "q_wins", "run_wins"),
+    *("q_ago", "wrong_ago", "other_ago", "q_last"),
+)
+"""Exact terms V, in the order in which `_read` lays them out; bit, outcome and residual from 1, the newest."""
+
+LINEAR = _linear_features()
+OTHERS = ("c_min", "c_ago", "c_minutes", "s_minutes")
