@@ -54,6 +54,11 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "the file has no order of its own; the order of its rows was taken",
         "add step or timestamp",
     ),
+    # written while a log is encoded
+    "unknown_question": ("questions are not in the vocabulary; they stand on their concepts", "none needed"),
+    "unknown_concept": ("concepts are not in the vocabulary; left out", "none needed"),
+    "cut_concepts": ("concepts had no slot; the first ones of the question are kept", "none needed"),
+    "far_time": ("times are more than 31 years from 2015; taken as missing", "correct the timestamps"),
     # seen by checks
     "label_copy": (
         "rows repeat the question before under other concepts: their labels are copies",
