@@ -4,7 +4,7 @@ The first columns, `MEMORY`, are those that a bundle computes in constant memory
 bit; `UNBOUNDED` need the whole history: counts and averages per question, and the windows of DAS3H (Choffin et al.
 2019) where there are timestamps.
 
-n rows, K concept slots, E entries: pairs of a row and one of its concepts.
+n rows, K concept slots, E entries: (row, concept) pairs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import polars as pl
 from ..split import group_folds
 from .answers import CORRECT, MINUTES, Answers
 from .encode import Vocabulary
+from .past import Past
 from .shrinkage import Difficulty, ids, on_grid
 
 RING = 32
@@ -70,7 +71,7 @@ class HistoryFeatures:
         vocabulary = Vocabulary.fit(train)
         answers = vocabulary.encode(train)
         sizes = len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1
-        difficulties, fold = [vocabulary.difficulty], {}
+        difficulties, fold = [vocabulary.difficulty], dict[str, int]()
         for others, held in group_folds(answers.students, folds, seed=seed):
             difficulties.append(Difficulty.fit(answers.take(others).x, *sizes))
             fold |= {answers.students[s]: len(difficulties) - 1 for s in held}
@@ -144,49 +145,12 @@ class _Row:
     student: np.ndarray
 
 
-class _Past:
-    """For every entry, the written entries before it in its group, by age.
-
-    group: (E,) group of each entry; entries of a group are in time order. writes: (E,) bool.
-    before: (E,) how many of its group were written before it.
-    """
-
-    def __init__(self, group: np.ndarray, writes: np.ndarray) -> None:
-        self.order = np.argsort(group, kind="stable")
-        ordered, self.writes = group[self.order], writes[self.order]
-        place = np.cumsum(self.writes) - self.writes
-        first = np.flatnonzero(np.diff(ordered, prepend=-1))
-        start = np.repeat(place[first], np.diff(first, append=len(group)))
-        self.place, self.start = self._back(place), self._back(start)
-        self.before = self.place - self.start
-
-    def _back(self, ordered: np.ndarray) -> np.ndarray:
-        out = np.empty_like(ordered)
-        out[self.order] = ordered
-        return out
-
-    def written(self, values: np.ndarray) -> np.ndarray:
-        """(W,) the values of written entries, groups together, in time order."""
-        return values[self.order][self.writes]
-
-    def total(self, values: np.ndarray, since: np.ndarray | None = None) -> np.ndarray:
-        """(E,) sum over what was written before in the group, from the place `since` (E,) on."""
-        sums = np.concatenate([[0.0], np.cumsum(self.written(values))])
-        return sums[self.place] - sums[self.start if since is None else since]
-
-    def at(self, written: np.ndarray, age: int, none: float) -> np.ndarray:
-        """(E,) the value written `age` entries ago, `none` where there are fewer."""
-        if not len(written):
-            return np.full(len(self.place), none)
-        return np.where(self.before >= age, written[np.maximum(self.place - age, 0)], none)
-
-
 def _weights(decay: float, length: int) -> np.ndarray:
     """Weights of a moving average, newest first, as multiples of 2^-12."""
     return np.round((1 - decay) * decay ** np.arange(length) * 4096) / 4096
 
 
-def _averages(past: _Past, win: np.ndarray, decays: dict[str, float], length: int) -> dict[str, np.ndarray]:
+def _averages(past: Past, win: np.ndarray, decays: dict[str, float], length: int) -> dict[str, np.ndarray]:
     """(E,) moving averages of the last `length` outcomes minus 1/2, by name; missing ones add nothing."""
     centred = past.written(win) - 0.5
     weights = {name: _weights(decay, length) for name, decay in decays.items()}
@@ -199,7 +163,7 @@ def _averages(past: _Past, win: np.ndarray, decays: dict[str, float], length: in
 
 
 def _of_student(row: _Row) -> dict[str, np.ndarray]:
-    past = _Past(row.student, row.answered)
+    past = Past(row.student, row.answered)
     n, wins = past.before, past.total(row.win)
     first = row.concept[:, 0]
     asked, on, won, left, then = (
@@ -241,7 +205,7 @@ def _of_concepts(row: _Row, used: np.ndarray, number: np.ndarray) -> dict[str, n
     rows = len(slots)
     concept, win, residual = row.concept[entry, slot], row.win[entry], row.residual[entry]
     group = row.student[entry] * (int(row.concept.max(initial=0)) + 1) + concept
-    past = _Past(group, row.answered[entry])
+    past = Past(group, row.answered[entry])
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(entry, values, rows)
@@ -274,12 +238,12 @@ def _windows(
     timed = np.isfinite(minutes)
     if not timed.any():
         return {name: np.zeros(len(minutes)) for name in UNBOUNDED if name.endswith(tuple(WINDOWS))}
-    past = _Past(group, writes & timed)
+    past = Past(group, writes & timed)
     # one sorted line of times: every group has a stretch of its own, longer than its times and the longest window
     clock = minutes - np.nanmin(minutes)
     stretch = np.nanmax(clock) + 2.0 * max(WINDOWS.values())
     clock += np.unique(past.start, return_inverse=True)[1] * stretch
-    line, out = past.written(clock), {}
+    line, out = past.written(clock), dict[str, np.ndarray]()
     for name, length in WINDOWS.items():
         since = np.clip(np.searchsorted(line, clock - length), past.start, past.place)
         out |= {f"c_attempts_{name}": past.place - since, f"c_wins_{name}": past.total(win, since)}
@@ -288,7 +252,7 @@ def _windows(
 
 def _of_question(row: _Row) -> dict[str, np.ndarray]:
     known = row.question > 0
-    past = _Past(row.student * (int(row.question.max(initial=0)) + 1) + row.question, row.answered & known)
+    past = Past(row.student * (int(row.question.max(initial=0)) + 1) + row.question, row.answered & known)
     out = {"q_attempts_all": past.before, "q_wins_all": past.total(row.win)}
     decays = {name: CONCEPT_DECAYS[name] for name in ("fast", "slow")}
     for name, average in _averages(past, row.win, decays, BITS).items():
