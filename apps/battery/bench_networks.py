@@ -17,9 +17,9 @@ from ...data.battery.early import early_features, thin_cycles
 from ...data.battery.early_sequence import early_sequences
 from ...data.battery.metrics import life_metrics
 from ...data.windows import Sequences
+from ..training import quiet
 from .cross_fit import silent_trainer
 from .early_network import EarlyNetwork
-from .fitting import quiet
 from .gaussian import INPUTS, EarlyEnsemble
 from .sets import load_cells, with_and_without
 

@@ -15,9 +15,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from ...data.split import group_folds
 from ...serving.battery.predictor import Predictor
 from ...serving.battery.stream import StreamSession
+from ..training import quiet
 from .cross_fit import LeftOut, calibrated, not_late, silent_trainer
 from .data import BatteryData
-from .fitting import quiet
 from .judge import Verdict
 from .online_network import OnlineNetwork
 from .sets import nominal_of

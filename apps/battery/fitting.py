@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser
 
 from ...serving.battery.predictor import Predictor
-from ..module import TaskModule, export_checkpoint, load_checkpoint, read_checkpoint
+from ..module import TaskModule, load_checkpoint
 from ..report import Report, text_table
+from ..training import TrainingCLI, launch_cli
 from .data import BatteryData
 from .judge import Verdict, judge_early, judge_online
 from .report import early_report, online_report
@@ -29,19 +26,13 @@ LINKED = ("task", "max_cycle", "eol_fraction")
 """Said once, for the data; the model hears them too."""
 
 
-class BatteryCLI(LightningCLI):
-    """fit, validate, test, predict; `--out DIR` is where all of a run goes, `told` what people read in the end.
-
-    What a checkpoint forecasts is asked of its bundle, as production will: the same figures as after the fit.
-    """
+class BatteryCLI(TrainingCLI):
+    """The battery app's subcommands; see `TrainingCLI`."""
 
     fitted: Fitted | None = None
-    told: str = ""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--out", type=str, default="out/battery", help="folder for all that a run leaves behind"
-        )
+        super().add_arguments_to_parser(parser)
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}")
         parser.link_arguments(
@@ -49,32 +40,6 @@ class BatteryCLI(LightningCLI):
             "model.init_args.nominal_capacity_ah",
             compute_fn=nominal_of,
         )
-
-    @property
-    def out(self) -> Path:
-        return Path(self._get(self.config, "out"))
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint that is judged."""
-        return Path(self._get(self.config, "ckpt_path"))
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        super().parse_arguments(parser, args)
-        chosen = self.config.subcommand
-        given, out = self.config[chosen].ckpt_path, self.config[chosen].out
-        if chosen != "fit" and given is None:
-            raise ValueError(
-                f"{out}: no fit left its config.yaml and model.ckpt here; give --out DIR of a fit, or --ckpt_path FILE"
-            )
-        if given is not None and "optimizer_states" not in read_checkpoint(given) and chosen == "fit":
-            raise ValueError(
-                f"--ckpt_path {given}: holds weights alone, a fit cannot go on from it; give a checkpoint that was "
-                "written on the way, with --trainer.enable_checkpointing=true"
-            )
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        return super().instantiate_trainer(default_root_dir=str(self.out), **kwargs)
 
     def before_fit(self) -> None:
         self.started = time.monotonic()
@@ -123,8 +88,8 @@ class BatteryCLI(LightningCLI):
 
     @contextmanager
     def _production(self) -> Iterator[Predictor]:
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Predictor(export_checkpoint(self.checkpoint, Path(scratch) / "bundle"), device="cpu")
+        with self.exported() as bundle:
+            yield Predictor(bundle, device="cpu")
 
     def _tell(self, verdicts: Sequence[Verdict]) -> None:
         title = self.model.title
@@ -149,17 +114,7 @@ def run(arguments: Sequence[str]) -> Fitted | None:
 
 def launch(arguments: Sequence[str]) -> BatteryCLI:
     """One subcommand of `remem battery`, done."""
-    quiet()
-    return BatteryCLI(
-        TaskModule,
-        BatteryData,
-        args=list(arguments),
-        subclass_mode_model=True,
-        # a config tells how a model was fitted: the other commands leave it alone
-        save_config_callback=SaveConfigCallback if "fit" in arguments[:1] else None,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-    )
+    return launch_cli(BatteryCLI, BatteryData, arguments)
 
 
 def finish(module: TaskModule, data: BatteryData, trainer: Trainer, out: Path, *, seconds: float) -> Fitted:
@@ -243,19 +198,3 @@ def _report(
     return online_report(
         "Remaining life", cells.source, frame, verdicts[0], rows, confidence=confidence, eol_ah=eol_ah
     )
-
-
-def quiet() -> None:
-    """Silence what lightning says about itself; its warnings about the user's own run stay."""
-    for text in (
-        "isinstance.treespec, LeafSpec",
-        "LightningCLI's args parameter",
-        "The '.*_dataloader' does not have many workers",
-        "You defined a .validation_step. but have no",
-        "The number of training batches",
-        "Total length of .list. across ranks",
-        "configure_optimizers. returned .None.",  # a closed-form fit descends nothing
-    ):
-        warnings.filterwarnings("ignore", message=f"(?s).*{text}")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
