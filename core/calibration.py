@@ -1,6 +1,6 @@
-"""Conformal prediction intervals as buffers, so that they travel into the ONNX file.
+"""Conformal prediction intervals and calibrated probabilities as buffers, so that they travel into the ONNX file.
 
-Shape legend: ... any leading axes, N calibration rows, Q bins.
+Shape legend: ... any leading axes, N calibration rows, Q bins, M members, O outputs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _LOWEST = -1e30
+_PENALTY, _SMALL = 1e-6, 1e-9
 
 
 class ConformalInterval(nn.Module):
@@ -80,6 +81,92 @@ class ConformalInterval(nn.Module):
 
     def _bin(self, z_1: Tensor) -> Tensor:
         return ((z_1 >= self.edge_Q).long().sum(-1) - 1).clamp(min=0)
+
+
+class Platt(nn.Module):
+    """Logits of members (..., M) to probabilities (..., O): a logistic regression on them, which stacks and calibrates.
+
+    Column 0 is the stack of all members. With more than one member, the next M are the members one by one, each
+    calibrated alike. Unfitted, the stack is the mean of the logits and the members are as they are.
+
+    Args:
+        num_members: M.
+
+    Raises:
+        ValueError: where there is no member.
+
+    Source: Platt 1999; stacking after Wolpert 1992.
+    """
+
+    weight_OM: Tensor
+    bias_O: Tensor
+
+    def __init__(self, num_members: int) -> None:
+        super().__init__()
+        if num_members < 1:
+            raise ValueError(f"Platt: num_members is {num_members}; it must be at least 1")
+        self.num_members = num_members
+        self.num_outputs = 1 if num_members == 1 else 1 + num_members
+        weight_OM = torch.cat([torch.full((1, num_members), 1 / num_members), torch.eye(num_members)])
+        self.register_buffer("weight_OM", weight_OM[: self.num_outputs].clone())
+        self.register_buffer("bias_O", torch.zeros(self.num_outputs))
+
+    def forward(self, logit_M: Tensor) -> Tensor:
+        """(..., M) to (..., O)."""
+        return torch.nn.functional.linear(logit_M, self.weight_OM, self.bias_O).sigmoid()
+
+    @torch.no_grad()
+    def fit(self, logit_NM: Tensor, y_N: Tensor) -> Platt:
+        """Set the buffers from logits and outcomes (0 or 1) of rows that the members were not trained on; returns self.
+
+        Raises:
+            ValueError: where shapes differ, a value is not finite, or the outcomes are not some 0 and some 1.
+        """
+        if logit_NM.shape != (len(y_N), self.num_members):
+            raise ValueError(
+                f"Platt.fit: logits are {tuple(logit_NM.shape)}, y {tuple(y_N.shape)}; wanted "
+                f"(N, {self.num_members}) and (N,)"
+            )
+        logit_NM, y_N = logit_NM.double(), y_N.double()
+        if not torch.isfinite(logit_NM).all() or set(y_N.unique().tolist()) != {0.0, 1.0}:
+            raise ValueError("Platt.fit: wanted finite logits, and outcomes of 0 and of 1; drop other rows")
+        weight_OM, bias_O = torch.zeros_like(self.weight_OM), torch.zeros_like(self.bias_O)
+        for o in range(self.num_outputs):
+            members = list(range(self.num_members)) if o == 0 else [o - 1]
+            weight_OM[o, members], bias_O[o] = _logistic(logit_NM[:, members], y_N)
+        self.weight_OM.copy_(weight_OM)
+        self.bias_O.copy_(bias_O)
+        return self
+
+
+def _logistic(x_NM: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (M,) and bias of a logistic regression, by Newton's method with halved steps.
+
+    A trace of a penalty pulls towards the plain mean: it decides between members that say the same, and keeps
+    outcomes that the members tell apart without error from sending the weights to infinity.
+    """
+    members = x_NM.shape[1]
+    x_NE = torch.cat([x_NM, torch.ones_like(x_NM[:, :1])], 1)
+    prior_E = torch.cat([torch.full_like(x_NM[0], 1 / members), torch.zeros_like(x_NM[0, :1])])
+
+    def loss(weight_E: Tensor) -> Tensor:
+        z_N = x_NE @ weight_E
+        penalty = 0.5 * _PENALTY * (weight_E - prior_E).square().sum()
+        return torch.nn.functional.binary_cross_entropy_with_logits(z_N, y_N) + penalty
+
+    weight_E = prior_E.clone()
+    for _ in range(100):
+        p_N = (x_NE @ weight_E).sigmoid()
+        gradient_E = x_NE.T @ (p_N - y_N) / len(y_N) + _PENALTY * (weight_E - prior_E)
+        curvature_EE = x_NE.T @ (x_NE * (p_N * (1 - p_N))[:, None]) / len(y_N)
+        curvature_EE += _PENALTY * torch.eye(members + 1, dtype=x_NE.dtype, device=x_NE.device)
+        step_E, before = torch.linalg.solve(curvature_EE, gradient_E), loss(weight_E)
+        while loss(weight_E - step_E) > before and step_E.abs().max() > _SMALL:
+            step_E = step_E / 2
+        weight_E = weight_E - step_E
+        if step_E.abs().max() <= _SMALL:
+            break
+    return weight_E[:-1].to(torch.float32), weight_E[-1].to(torch.float32)
 
 
 def least_rows(confidence: float) -> int:

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from .ops.softmax_scan import BLOCK
 from .state import SequenceLayer, State, flatten, unflatten
+from .trees import fill_in
 
 OPSET = 20
 TOLERANCE = 1e-5
@@ -271,6 +272,7 @@ def _graph(
             raise ExportError(f"torch cannot trace the model: {_first_line(error)}. {ADVICE}") from error
     if program is None:
         raise ExportError("torch.onnx.export gave no program")
+    fill_in(program.model, module)
     ClearMetadataAndDocStringPass()(program.model)  # stack traces with paths of this machine
     for value, (name, free) in zip(program.model.graph.inputs, inputs.items(), strict=True):
         frozen = [

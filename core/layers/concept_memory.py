@@ -63,7 +63,7 @@ class _Asked(NamedTuple):
     concept_K: Tensor
     minutes: Tensor
     p: Tensor
-    count: Tensor
+    trials: Tensor
     p_K: Tensor
 
 
@@ -81,7 +81,7 @@ class ConceptMemory(nn.Module):
     Ids are whole numbers from 1; 0, NaN and anything out of range is "unknown". `correct` counts as right from 0.5
     on; NaN is a question asked and not answered, which leaves the state as it was, as does a masked row. A concept
     that comes twice in a row counts once. `minutes` may be NaN; c_minutes and s_minutes then are. It has no
-    parameters; `fit_difficulty` sets its buffers.
+    parameters; `set_difficulty` sets its buffers.
 
     Args:
         num_questions: of the vocabulary; questions are 1 .. num_questions.
@@ -180,54 +180,32 @@ class ConceptMemory(nn.Module):
         return z_BZ.to(x_BF.dtype), ConceptState(table_BC6, ring_BR4, totals_B4)
 
     @torch.no_grad()
-    def fit_difficulty(
-        self, x_NF: Tensor, *, question_prior: float = 5.0, concept_prior: float = 20.0
-    ) -> ConceptMemory:
-        """Shares of correct answers from training rows (N, F) in any order; returns self.
+    def set_difficulty(self, question_Q2: Tensor, concept_C2: Tensor) -> ConceptMemory:
+        """Share of correct answers and number of answers in training, of each question and concept; returns self.
 
-        A concept's share is shrunk to the share of all rows as by `concept_prior` answers of that, a question's to
-        that of the concepts of its rows as by `question_prior`. All are rounded to the grid. Rows whose student the
-        features are later trained on must not be among these, or the share tells the answer.
+        Row 0 of `concept_C2` is of all answers; of `question_Q2` it is not looked at. Shares are rounded to the grid.
+        The shares that a model is trained with must not count the very student: the share would tell the answer.
+
+        Raises:
+            ValueError: where shapes do not fit the vocabulary, or a share is not one.
         """
-        x_NF = x_NF[torch.isfinite(x_NF[:, 1])].double()
-        question_N, concept_NK, used_NK = self._ids(x_NF)
-        win_N = (x_NF[:, 1] >= 0.5).double()
-        overall = win_N.mean() if len(win_N) else torch.tensor(0.5, dtype=torch.float64)
-        used_NK = used_NK.double()
-
-        def sums(size: int, index: Tensor, values: Tensor) -> Tensor:
-            return values.new_zeros(size).index_add(0, index.flatten(), values.flatten())
-
-        count_C = sums(self.num_concepts + 1, concept_NK, used_NK)
-        wins_C = sums(self.num_concepts + 1, concept_NK, used_NK * win_N[:, None])
-        p_C = _on_grid((wins_C + concept_prior * overall) / (count_C + concept_prior))
-        p_C[0], count_C[0] = _on_grid(overall), len(win_N)
-        expected_N = _mean_share(p_C[concept_NK], _counted(concept_NK))
-        count_Q = sums(self.num_questions + 1, question_N, torch.ones_like(win_N))
-        wins_Q = sums(self.num_questions + 1, question_N, win_N)
-        prior_Q = sums(self.num_questions + 1, question_N, expected_N) / count_Q.clamp(min=1)
-        p_Q = _on_grid((wins_Q + question_prior * prior_Q) / (count_Q + question_prior))
-        count_Q[0] = 0  # what is unknown has no share of its own
-        self.question_Q2.copy_(torch.stack([p_Q, count_Q], -1))
-        self.concept_C2.copy_(torch.stack([p_C, count_C], -1))
+        for name, new in (("question_Q2", question_Q2), ("concept_C2", concept_C2)):
+            own = getattr(self, name)
+            if new.shape != own.shape or not ((new[:, 0] >= 0) & (new[:, 0] <= 1) & (new[:, 1] >= 0)).all():
+                raise ValueError(
+                    f"ConceptMemory.set_difficulty: {name} is {tuple(new.shape)}; wanted {tuple(own.shape)}, with "
+                    "shares between 0 and 1 and counts from 0"
+                )
+            own.copy_(torch.stack([_on_grid(new[:, 0].double()), new[:, 1].double()], -1))
+        self.question_Q2[0, 1] = 0  # what is unknown has no share of its own
         return self
 
-    def _ids(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Question (...), concepts (..., K) without repeats, and which slots hold one."""
-        question = _known(x[..., 0], self.num_questions)
-        concept_K = _known(x[..., 3:], self.num_concepts)
-        if self.slots > 1:
-            earlier_KK = torch.ones(self.slots, self.slots, dtype=torch.bool, device=x.device).tril(-1)
-            twin_KK = (concept_K[..., :, None] == concept_K[..., None, :]) & earlier_KK
-            concept_K = concept_K.masked_fill(twin_KK.any(-1), 0)
-        return question, concept_K, concept_K > 0
-
     def _split(self, x: Tensor, mask: Tensor | None) -> tuple[_Asked, _Answer]:
-        question, concept_K, _ = self._ids(x)
+        question, concept_K = known_ids(x, self.num_questions, self.num_concepts)
         p_K = self.concept_C2[concept_K][..., 0].to(x.dtype)
         own, count = self.question_Q2[question].to(x.dtype).unbind(-1)
         p = torch.where(count > 0, own, _on_grid(_mean_share(p_K, _counted(concept_K))))
-        writes, win = torch.isfinite(x[..., 1]), (x[..., 1] >= 0.5).to(x.dtype)
+        writes, win = torch.isfinite(x[..., 1]), is_right(x[..., 1]).to(x.dtype)
         writes = writes if mask is None else writes & mask
         return _Asked(question, concept_K, x[..., 2], p, count, p_K), _Answer(writes, win, win - p)
 
@@ -318,7 +296,7 @@ class ConceptMemory(nn.Module):
             totals_4[..., :3],
             asked.p[..., None],
         ]
-        terms += [asked.count[..., None], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
+        terms += [asked.trials[..., None], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
         v_V = torch.cat(terms, -1)
         with torch.autocast(v_V.device.type, enabled=False):
             numerator_Z = v_V @ self.numerator_VZ.to(dtype) + self.numerator_Z.to(dtype)
@@ -331,6 +309,22 @@ class ConceptMemory(nn.Module):
         minutes_2 = torch.where(then_2 > NO_TIME, asked.minutes[..., None] - then_2, none)
         others = [least_1, ago_K.amin(-1, keepdim=True), minutes_2]
         return torch.cat([numerator_Z / denominator_Z, *others], -1)
+
+
+def known_ids(x: Tensor, num_questions: int, num_concepts: int) -> tuple[Tensor, Tensor]:
+    """Of answers (..., F): question (...) and concepts (..., K), 0 where unknown or, of the latter, named before."""
+    question, concept_K = _known(x[..., 0], num_questions), _known(x[..., 3:], num_concepts)
+    slots = concept_K.shape[-1]
+    if slots > 1:
+        earlier_KK = torch.ones(slots, slots, dtype=torch.bool, device=x.device).tril(-1)
+        twin_KK = (concept_K[..., :, None] == concept_K[..., None, :]) & earlier_KK
+        concept_K = concept_K.masked_fill(twin_KK.any(-1), 0)
+    return question, concept_K
+
+
+def is_right(correct: Tensor) -> Tensor:
+    """Outcomes that count as right; NaN does not."""
+    return correct >= 0.5
 
 
 def _known(ids: Tensor, largest: int) -> Tensor:

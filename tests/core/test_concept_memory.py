@@ -34,10 +34,13 @@ def rows(seed: int, batch: int, time: int, slots: int, *, wild: bool = True) -> 
 
 
 def memory(slots: int, seed: int = 0) -> ConceptMemory:
+    """With difficulties drawn at random; question 2 is known, but nobody answered it in training."""
+    random = torch.Generator().manual_seed(seed)
+    share_Q, share_C = torch.rand(QUESTIONS + 1, generator=random), torch.rand(CONCEPTS + 1, generator=random)
+    count_Q, count_C = torch.arange(QUESTIONS + 1) % 3 * 4.0 + 4, torch.full((CONCEPTS + 1,), 9.0)
+    count_Q[2] = 0
     layer = ConceptMemory(QUESTIONS, CONCEPTS, slots=slots)
-    train = rows(seed + 99, 1, 40, slots)[0]
-    train[train[:, 0] == 2, 0] = 1  # question 2 is known and never answered in training
-    return layer.fit_difficulty(train)
+    return layer.set_difficulty(torch.stack([share_Q, count_Q], -1), torch.stack([share_C, count_C], -1))
 
 
 def naive(layer: ConceptMemory, x_TF: np.ndarray, mask_T: np.ndarray) -> dict[str, list[float]]:
@@ -224,23 +227,25 @@ def test_numbers_stay_exact_over_ten_thousand_answers() -> None:
         np.testing.assert_allclose(z_BTZ[0, -1, names.index(name)], last[name][-1], rtol=2e-7)
 
 
-def test_difficulties_are_shrunk_shares_on_the_grid() -> None:
+def test_a_question_nobody_answered_is_as_hard_as_its_concepts() -> None:
     layer = ConceptMemory(3, 2, slots=2)
+    questions = torch.tensor([[0.9, 7], [0.3, 2], [0.8, 0], [0.1, 5]])
+    layer.set_difficulty(questions, torch.tensor([[0.5, 12], [0.25, 8], [0.625, 4]]))
     nan = float("nan")
-    x_NF = [[1, 1, nan, 1, 0]] * 6 + [[1, 0, nan, 1, 0]] * 2 + [[2, 0, nan, 1, 2]] * 4 + [[3, nan, nan, 2, 0]]
-    layer.fit_difficulty(torch.tensor(x_NF))
-    overall = 6 / 12
-    first = round((6 + 20 * overall) / (12 + 20) * 256) / 256
-    second = round((0 + 20 * overall) / (4 + 20) * 256) / 256
-    torch.testing.assert_close(layer.concept_C2[:, 0], torch.tensor([overall, first, second]), rtol=0, atol=0)
-    assert layer.concept_C2[:, 1].tolist() == [12, 12, 4]
-    easy = round((6 + 5 * first) / (8 + 5) * 256) / 256
-    hard = round((0 + 5 * (first + second) / 2) / (4 + 5) * 256) / 256
-    assert layer.question_Q2[1:3].tolist() == [[easy, 8], [hard, 4]]
-    assert layer.question_Q2[3, 1] == 0
-    z_BZ, _ = layer.step(torch.tensor([[3, nan, nan, 1, 2.0]]), layer.init_state(1))
-    expected = round((first + second) / 2 * 256) / 256
-    assert z_BZ[0, layer.out_names.index("q_mean")] == expected
+    asked = [[1, 1, 2], [2, 1, 2], [0, 1, 0], [2, 0, 0], [99, 2, 2]]
+    x_BF = torch.tensor([[question, nan, nan, *concepts] for question, *concepts in asked])
+    z_BZ, _ = layer.step(x_BF, layer.init_state(5))
+    wanted = [round(0.3 * 256) / 256, 112 / 256, 0.25, 0.5, 0.625]  # on the grid, half to even
+    assert z_BZ[:, layer.out_names.index("q_mean")].tolist() == wanted
+    assert z_BZ[:, layer.out_names.index("q_count")].tolist() == [2, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("rows", "share"), [(4, 0.5), (3, 1.5), (3, float("nan"))])
+def test_difficulties_that_do_not_fit_are_refused(rows: int, share: float) -> None:
+    concept_C2 = torch.full((rows, 2), 0.5)
+    concept_C2[0, 0] = share
+    with pytest.raises(ValueError, match=r"concept_C2 is .* wanted \(3, 2\)"):
+        ConceptMemory(3, 2).set_difficulty(torch.full((4, 2), 0.5), concept_C2)
 
 
 def test_a_state_is_as_large_as_its_concepts() -> None:
@@ -250,7 +255,7 @@ def test_a_state_is_as_large_as_its_concepts() -> None:
 
 @pytest.mark.parametrize(("questions", "concepts", "slots"), [(-1, 3, 1), (3, -1, 1), (3, 3, 0)])
 def test_sizes_that_make_no_sense_are_refused(questions: int, concepts: int, slots: int) -> None:
-    with pytest.raises(ValueError, match="ConceptMemory: .* wanted"):
+    with pytest.raises(ValueError, match=r"ConceptMemory: .* wanted"):
         ConceptMemory(questions, concepts, slots=slots)
 
 
