@@ -3,5 +3,16 @@
 from .battery.predictor import Predictor
 from .battery.stream import StreamSession
 from .bundle import Bundle
+from .opening import open_predictor, open_stream
+from .tracing.predictor import TracingPredictor
+from .tracing.session import TracingSession
 
-__all__ = ["Bundle", "Predictor", "StreamSession"]
+__all__ = [
+    "Bundle",
+    "Predictor",
+    "StreamSession",
+    "TracingPredictor",
+    "TracingSession",
+    "open_predictor",
+    "open_stream",
+]

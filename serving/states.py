@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +56,8 @@ class StepGraph:
         return np.asarray(self._session.run(["y"], {"x": x_BF} | fed)[0])
 
 
-def save_states(path: str | Path, bundle: Bundle, contents: Mapping[str, np.ndarray]) -> None:
-    """Write arrays into one npz file, all or nothing: an interrupted write leaves the old file."""
+def save_states(path: str | Path, bundle: Bundle, contents: Mapping[str, Any]) -> None:
+    """Write arrays by name into one npz file, all or nothing: an interrupted write leaves the old file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
