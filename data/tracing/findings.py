@@ -69,6 +69,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "split by student",
     ),
     "unsorted_time": ("answers are earlier than the one before them", "sort by student_id and timestamp"),
+    "unsorted_step": ("steps are smaller than the one before them", "sort by student_id and step"),
     "scattered_students": ("a student's rows are not together", "sort by student_id, keeping the order"),
     "changing_concepts": (
         "questions come with different concepts",

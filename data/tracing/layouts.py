@@ -10,8 +10,10 @@ from collections.abc import Callable
 import polars as pl
 
 from ..battery.schema import near
-from .assistments import read_tidy
+from .assistments import read_2009, read_2012, read_2015, read_2017, read_tidy
+from .datashop import read_datashop
 from .reading import Reading
+from .sequence_files import read_pykt_table
 
 Layout = Callable[[pl.DataFrame, str], "Reading | None"]
 
@@ -29,7 +31,16 @@ def _log(frame: pl.DataFrame, source: str) -> Reading | None:
     return Reading(frame, keys)
 
 
-LAYOUTS: dict[str, Layout] = {"log": _log, "tidy": read_tidy}
+LAYOUTS: dict[str, Layout] = {
+    "log": _log,
+    "tidy": read_tidy,
+    "assistments2009": read_2009,
+    "assistments2012": read_2012,
+    "assistments2015": read_2015,
+    "assistments2017": read_2017,
+    "datashop": read_datashop,
+    "pykt-csv": read_pykt_table,
+}
 """Name of a format -> its reader; the first that fits is taken."""
 
 

@@ -1,35 +1,51 @@
-"""Files of any known format -> one log."""
+"""Files of any known format -> one log. The format is recognised by the content, not by the name of the file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..battery.opening import first_line, open_table, refuse_nothing
+from ..battery.opening import refuse_nothing
+from . import ednet, eedi
+from .caliper import is_caliper, read_events
+from .concept_files import read_concept_file, with_concepts
 from .findings import Findings
 from .layouts import LAYOUTS, recognise
 from .reading import Reading
 from .repeats import merge_repeats
 from .schema import Log, rename
+from .sequence_files import LINES, has_sequences, read_sequences
+from .tables import head_of, read_table
+from .xapi import is_statement, read_statements
 
 PathLike = str | Path
-_HEAD = 1 << 16
+
+FORMATS = (*LAYOUTS, *LINES, "ednet", "eedi", "xapi", "caliper")
+"""What `open_log` knows."""
 
 
 def open_log(
-    paths: PathLike | Sequence[PathLike], *, columns: Mapping[str, str] | None = None, format: str = "auto"
+    paths: PathLike | Sequence[PathLike],
+    *,
+    columns: Mapping[str, str] | None = None,
+    format: str = "auto",
+    concepts: PathLike | None = None,
 ) -> Log:
     """The log in one file or several, one row per answered question, whatever its format.
 
     Rows that repeat an answer under another concept are merged, and counted in the report.
 
     Args:
-        paths: file or files; several are taken as one log, in their order.
+        paths: file or files (several are taken as one log, in their order), or the folder of EdNet KT1.
         columns: other names of columns, as {old: new}, applied before the format is recognised.
-        format: name of the format, or "auto" to recognise it by the content.
+        format: one of `FORMATS`, or "auto" to recognise it.
+        concepts: csv or parquet file with the concepts of questions (`question_id, concepts`); they come before those
+            of the log.
 
     Raises:
         ValueError: a file is missing, empty, damaged, of no known format, or breaks the schema; the message names
@@ -38,16 +54,67 @@ def open_log(
     several = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not several:
         raise ValueError("open_log: got no paths; give at least one file")
-    if format not in ("auto", *LAYOUTS):
-        raise ValueError(f"open_log: format is '{format}'; wanted auto or one of {', '.join(LAYOUTS)}")
-    readings = [_read(path, columns, format) for path in several]
+    if format not in ("auto", *FORMATS):
+        raise ValueError(f"open_log: format is '{format}'; wanted auto or one of {', '.join(FORMATS)}")
+    reading = _joined([_read(path, columns, format) for path in several])
     source = str(several[0]) if len(several) == 1 else f"{several[0]} and {len(several) - 1} more"
-    return merge_repeats(_joined(readings).conformed(source))
+    if concepts is not None:
+        refuse_nothing(Path(concepts))
+        reading = with_concepts(reading, read_concept_file(Path(concepts)), source)
+    return merge_repeats(reading.conformed(source))
 
 
 def _read(path: Path, columns: Mapping[str, str] | None, form: str) -> Reading:
     refuse_nothing(path)
-    return recognise(rename(_table(path), columns, str(path)), str(path), form)
+    if path.is_dir():
+        return ednet.read_ednet_folder(path)
+    head = head_of(path)
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    if form in ("xapi", "caliper") or (form in ("auto", "log") and text[:1] in ("{", "[")):
+        return _read_json(path, columns, form)
+    if form in LINES or (form == "auto" and has_sequences(text)):
+        return read_sequences(path, form)
+    table = rename(read_table(path), columns, str(path))
+    have = set(table.columns)
+    if form == "ednet" or (form == "auto" and have >= ednet.COLUMNS and "student_id" not in have):
+        return ednet.read_ednet_file(table, path)
+    if form == "eedi" or (form == "auto" and have >= eedi.COLUMNS):
+        return eedi.read_eedi(table, path)
+    return recognise(table, str(path), form)
+
+
+def _read_json(path: Path, columns: Mapping[str, str] | None, form: str) -> Reading:
+    """Statements, events or rows of a log: a list, one a line, or the answer of a store ({"statements": [...]})."""
+    records = _records(path)
+    if form == "xapi" or (form == "auto" and any(is_statement(record) for record in records[:100])):
+        return read_statements(records, str(path))
+    if form == "caliper" or (form == "auto" and any(is_caliper(record) for record in records[:100])):
+        return read_events(records, str(path))
+    try:
+        table = pl.DataFrame(records, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: JSON of no known format ({str(error)[:120]}); wanted xAPI statements, Caliper events or rows of "
+            "student_id, question_id, concepts, correct"
+        ) from error
+    return recognise(rename(table, columns, str(path)), str(path), form)
+
+
+def _records(path: Path) -> list[Any]:
+    text = path.read_text("utf-8-sig", "replace")
+    try:
+        held = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        try:
+            held = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}: neither JSON nor JSON lines ({error}); export it again") from error
+    if isinstance(held, Mapping) and isinstance(held.get("statements"), list):
+        held = held["statements"]
+    records = held if isinstance(held, list) else [held]
+    if not records:
+        raise ValueError(f"{path}: the list is empty; wanted statements, events or rows; check the export")
+    return records
 
 
 def _joined(readings: list[Reading]) -> Reading:
@@ -62,30 +129,3 @@ def _joined(readings: list[Reading]) -> Reading:
     frame = pl.concat([reading.frame for reading in readings], how="diagonal_relaxed")
     keys = pl.concat([reading.keys for reading in readings], how="diagonal_relaxed")
     return Reading(frame, keys, report, np.concatenate(rows))
-
-
-def _table(path: Path) -> pl.DataFrame:
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if head[:4] == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
-        return open_table(path)
-    if b"\x00" in head:
-        raise ValueError(
-            f"{path}: neither parquet nor text (it starts with {head[:8]!r}); export it as csv or parquet"
-        )
-    line = head.decode("utf-8-sig", "replace").splitlines()[0]
-    separator = max(",\t;", key=line.count)
-    try:
-        # all as text: an id 007 is not 7
-        return pl.read_csv(
-            path,
-            separator=separator,
-            infer_schema=False,
-            encoding="utf8-lossy",
-            quote_char=None if separator == "\t" else '"',
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as csv ({first_line(error)}); wanted a header row and rows of the same number of "
-            "fields; export it again"
-        ) from error

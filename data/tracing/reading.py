@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
+from .casts import first_true
 from .findings import Findings
 from .schema import Log, conform
 
@@ -38,7 +40,40 @@ class Reading:
         return Log(log.frame, self.report + log.report, row, self.keys)
 
 
-def refuse(frame: pl.DataFrame, keep: pl.Series) -> tuple[pl.DataFrame, np.ndarray]:
-    """The rows of `frame` that `keep` is True for, and the new place of every row, -1 where it is gone."""
-    kept = keep.fill_null(False).to_numpy()
-    return frame.filter(pl.Series(kept)), np.where(kept, np.cumsum(kept) - 1, -1)
+def select_answers(frame: pl.DataFrame, names: Mapping[str, str | pl.Expr], keys: Sequence[str]) -> Reading:
+    """The answers in `frame`, without the rows that name no student or have partial credit, which are counted.
+
+    Args:
+        frame: one row per row of the input.
+        names: {column of a log: column of `frame`, or an expression over them}; columns that are missing are left out.
+        keys: the input's key columns; those that are missing are left out.
+    """
+    have = set(frame.columns)
+    table = frame.select(
+        pl.col(old).alias(new) if isinstance(old, str) else old.alias(new)
+        for new, old in names.items()
+        if not isinstance(old, str) or old in have
+    )
+    nobody = table["student_id"].cast(pl.String).str.strip_chars().fill_null("") == ""
+    label = table["correct"]
+    number = (
+        label.cast(pl.Float64, strict=False) if label.dtype == pl.String or label.dtype.is_numeric() else None
+    )
+    partial = nobody & False if number is None else ((number > 0) & (number < 1)).fill_null(False)
+    report = Findings.of(
+        [
+            ("no_student", int(nobody.sum()), f"row {first_true(nobody)}"),
+            (
+                "partial_credit",
+                int(partial.sum()),
+                f"row {first_true(partial)}: {label[first_true(partial)]}",
+            ),
+        ]
+        if frame.height
+        else []
+    )
+    kept = frame.select(name for name in keys if name in have)
+    if not len(report):
+        return Reading(table, kept)
+    keep = ~(nobody | partial).to_numpy()
+    return Reading(table.filter(pl.Series(keep)), kept, report, np.where(keep, np.cumsum(keep) - 1, -1))

@@ -64,18 +64,22 @@ def audit_leakage(frame: pl.DataFrame) -> LeakReport:
         ValueError: as `conform`, and where the columns are not known.
     """
     table = recognise(frame, "audit_leakage").conformed("audit_leakage").frame
-    before = pl.all().shift().over("student_id")
-    previous = table.select(before)
-    same_question = (table["question_id"] == previous["question_id"]).fill_null(False)
-    pair = pl.DataFrame({"now": table["concepts"], "then": previous["concepts"]})
-    other = pair.select(pl.col("now").list.set_symmetric_difference("then").list.len() > 0).to_series()
-    repeats = same_question & other.fill_null(False)
-    equal = repeats & (table["correct"] == previous["correct"]).fill_null(False)
+    repeats = is_repeat(table)
+    equal = repeats & (table["correct"] == table["correct"].shift()).fill_null(False)
     shared = 0
     if "fold" in table.columns:
         folds = table.group_by("student_id").agg(pl.col("fold").n_unique())
         shared = int((folds["fold"] > 1).sum())
     return LeakReport(table.height, int(repeats.sum()), int(equal.sum()), shared)
+
+
+def is_repeat(frame: pl.DataFrame) -> pl.Series:
+    """True for rows of a conformed table with the student and question of the row before and other concepts."""
+    same = pl.lit(True)
+    for name in ("student_id", "question_id"):
+        same &= pl.col(name) == pl.col(name).shift()
+    other = pl.col("concepts").list.set_symmetric_difference(pl.col("concepts").shift()).list.len() > 0
+    return frame.select((same & other).fill_null(False)).to_series()
 
 
 def from_repeat_rows(frame: pl.DataFrame) -> Log:
