@@ -1,8 +1,7 @@
 """What was known of a student before each answer: counts, averages, difficulty, gaps, windows. numpy over whole logs.
 
 The first columns, `MEMORY`, are those that a bundle computes in constant memory, with the same values to the last
-bit; `UNBOUNDED` need the whole history: counts and averages per question, and the windows of DAS3H (Choffin et al.
-2019) where there are timestamps.
+bit; `UNBOUNDED` need the whole history: counts and averages per question, and windows where there are timestamps.
 
 n rows, K concept slots, E entries: (row, concept) pairs.
 """
@@ -17,6 +16,7 @@ import polars as pl
 
 from ..split import group_folds
 from .answers import CORRECT, MINUTES, Answers
+from .concept_history import WINDOWS, ConceptHistory
 from .encode import Vocabulary
 from .past import Past
 from .shrinkage import Difficulty, ids, on_grid
@@ -29,8 +29,6 @@ NEVER = 16384.0
 """Answers since the last one on a concept, at most; also where there was none."""
 CONCEPT_DECAYS = {"fast": 0.5, "mid": 0.75, "slow": 0.875}
 STUDENT_DECAYS = {"fast": 0.75, "mid": 0.875, "slow": 0.9375}
-WINDOWS = {"1h": 60, "1d": 1440, "7d": 10080, "30d": 43200}
-"""Lengths of the windows in minutes; an answer as old as the window is inside."""
 
 # fmt: off
 MEMORY = (
@@ -127,7 +125,7 @@ def answer_features(
     out["c_min"] = np.where(number_of > 0, np.where(used, share_K, 1.0).min(1), overall)
     out["c_count"] = (count_K * used).sum(1) / slots
     out |= _of_student(row)
-    out |= _of_concepts(row, used, out["s_answers"])
+    out |= _of_concepts(row, ConceptHistory(answers, sizes[1]), out["s_answers"])
     out |= _of_question(row)
     return {name: np.asarray(out[name], float) for name in (*MEMORY, *UNBOUNDED)}
 
@@ -199,24 +197,22 @@ def _of_student(row: _Row) -> dict[str, np.ndarray]:
     return out
 
 
-def _of_concepts(row: _Row, used: np.ndarray, number: np.ndarray) -> dict[str, np.ndarray]:
-    entry, slot = np.nonzero(used)
-    bare, slots = ~used.any(1), np.maximum(used.sum(1), 1)
-    rows = len(slots)
-    concept, win, residual = row.concept[entry, slot], row.win[entry], row.residual[entry]
-    group = row.student[entry] * (int(row.concept.max(initial=0)) + 1) + concept
-    past = Past(group, row.answered[entry])
+def _of_concepts(row: _Row, history: ConceptHistory, number: np.ndarray) -> dict[str, np.ndarray]:
+    entry, past, rows = history.row, history.past, len(number)
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(entry, values, rows)
 
-    attempts, wins, left = total(past.before), total(past.total(win)), total(past.total(residual))
+    concepts = np.bincount(entry, minlength=rows)
+    bare, slots = concepts == 0, np.maximum(concepts, 1)
+    attempts, wins = total(history.attempts), total(history.wins)
+    left = total(past.total(row.residual[entry]))
     out = {"c_attempts": attempts, "c_wins": wins, "c_fails": attempts - wins, "c_residual": left}
     out |= {"c_rate": (wins + 1) / (attempts + 2), "c_residual_mean": left / (attempts + 2)}
     out["c_new"] = total(past.before == 0) + bare
-    for name, average in _averages(past, win, CONCEPT_DECAYS, BITS).items():
+    for name, average in _averages(past, row.win[entry], CONCEPT_DECAYS, BITS).items():
         out[f"c_ema_{name}"] = (total(average) + 0.5 * slots) / slots
-    centred = past.written(win) - 0.5
+    centred = past.written(row.win[entry]) - 0.5
     last5 = sum((past.at(centred, age, 0.0) for age in range(1, 6)), start=np.zeros(len(entry)))
     out["c_last5"] = (total(last5) + 2.5 * slots) / slots
 
@@ -227,26 +223,9 @@ def _of_concepts(row: _Row, used: np.ndarray, number: np.ndarray) -> dict[str, n
     np.maximum.at(minutes, entry, clock)
     out |= {"c_ago": ago, "c_minutes": row.minutes - np.where(np.isfinite(minutes), minutes, np.nan)}
     timed = np.isfinite(row.minutes)
-    inside = _windows(group, row.answered[entry], row.minutes[entry], win)
-    return out | {name: np.where(timed, total(values), np.nan) for name, values in inside.items()}
-
-
-def _windows(
-    group: np.ndarray, writes: np.ndarray, minutes: np.ndarray, win: np.ndarray
-) -> dict[str, np.ndarray]:
-    """(E,) attempts and wins within each window before the entry; what has no time is in none."""
-    timed = np.isfinite(minutes)
-    if not timed.any():
-        return {name: np.zeros(len(minutes)) for name in UNBOUNDED if name.endswith(tuple(WINDOWS))}
-    past = Past(group, writes & timed)
-    # one sorted line of times: every group has a stretch of its own, longer than its times and the longest window
-    clock = minutes - np.nanmin(minutes)
-    stretch = np.nanmax(clock) + 2.0 * max(WINDOWS.values())
-    clock += np.unique(past.start, return_inverse=True)[1] * stretch
-    line, out = past.written(clock), dict[str, np.ndarray]()
-    for name, length in WINDOWS.items():
-        since = np.clip(np.searchsorted(line, clock - length), past.start, past.place)
-        out |= {f"c_attempts_{name}": past.place - since, f"c_wins_{name}": past.total(win, since)}
+    for name, inside in history.windows().items():
+        for what, values in zip(("attempts", "wins"), inside, strict=True):
+            out[f"c_{what}_{name}"] = np.where(timed, total(values), np.nan)
     return out
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remem.data.tracing import features
+from remem.data.tracing.concept_history import WINDOWS
 from remem.data.tracing.encode import Vocabulary
-from remem.data.tracing.features import MEMORY, UNBOUNDED, WINDOWS, HistoryFeatures, answer_features
+from remem.data.tracing.features import MEMORY, UNBOUNDED, HistoryFeatures, answer_features
 from remem.data.tracing.schema import COLUMNS
-from remem.data.tracing.shrinkage import Difficulty
 
 START = datetime.datetime(2020, 1, 1)
 MINUTES = (0, 1, 30, 60, 61, 1440, 2000, 10080, 43200, 43201)
@@ -222,11 +222,12 @@ def test_the_memory_inside_a_bundle_gives_the_same_bits():
     answers = vocabulary.encode(log)
     sizes = len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1
     memory = concept_memory.ConceptMemory(*sizes, slots=vocabulary.slots)
-    memory.fit_difficulty(torch.from_numpy(vocabulary.encode(log.head(300)).x))
+    difficulty = vocabulary.difficulty
+    memory.set_difficulty(torch.from_numpy(difficulty.question), torch.from_numpy(difficulty.concept))
     x_BTF, mask_BT = (torch.from_numpy(a) for a in answers.pad(np.arange(6)))
     z_BTZ, _ = memory(x_BTF, mask_BT=mask_BT)
     assert tuple(memory.out_names) == MEMORY
-    own = answer_features(answers, [Difficulty(memory.question_Q2.numpy(), memory.concept_C2.numpy())])
+    own = answer_features(answers, [difficulty])
     for i, name in enumerate(MEMORY):
         np.testing.assert_array_equal(
             own[name].astype(np.float32), z_BTZ[mask_BT][:, i].numpy(), err_msg=name
