@@ -61,7 +61,7 @@ def test_lstm_attention_is_an_lstm_and_a_softmax_over_its_outputs() -> None:
     torch.manual_seed(0)
     layer = LSTMAttention(8, num_heads=1)
     x_BTD = torch.randn(2, 20, 8)
-    h_BTD, (h_1BD, c_1BD) = layer.lstm(x_BTD)
+    h_BTD, (h_1BD, c_1BD) = layer.lstm.lstm(x_BTD)
     s_BT = layer.score(torch.tanh(layer.hidden(h_BTD)))[..., 0]
     later = torch.arange(20)[:, None] < torch.arange(20)
     context_BTD = s_BT[:, None].expand(-1, 20, -1).masked_fill(later, -torch.inf).softmax(-1) @ h_BTD
