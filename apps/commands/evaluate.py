@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 
-import numpy as np
-import polars as pl
-
-from ...data.battery.online import label_rul
-from ...data.battery.readers import Reading
 from ...serving.battery.predictor import Predictor
-from ..battery.judge import Verdict, judge_early, judge_online
+from ...serving.opening import open_predictor
+from ...serving.tracing.predictor import TracingPredictor
+from ..battery.evaluation import FAILING, evaluate_cells
 from ..report import text_table
-from .inputs import add_input_arguments, open_inputs
-
-FAILING = "already_failing"
+from ..tracing.judge import PROTOCOLS, judge_log
+from .inputs import add_input_arguments, open_answers, open_cells
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the figures of the model and of the baselines that its bundle carries."""
     parser = argparse.ArgumentParser(
         prog="remem evaluate",
-        description="Figures of the model beside those of its baselines, on cells whose life is known. Early "
-        "prediction has every figure twice: over all cells, and without the cells that fade already.",
-        epilog="rmse and mae in cycles; mape, within_15, coverage and width as fractions; mape_low and mape_high are "
-        "the 95 %% bootstrap interval over cells. Needs neither torch nor lightning.",
+        description="Figures of the model beside those of its baselines, on cells whose life is known or on a log of "
+        "answers. Early prediction has every figure twice: over all cells, and without the cells that fade already. A "
+        "log has one headline figure, under the protocol that it names, and figures of parts of the log.",
+        epilog="Battery: rmse and mae in cycles; mape, within_15, coverage and width as fractions; mape_low and "
+        "mape_high are the 95 %% bootstrap interval over cells. Tracing: auc, nll, accuracy, brier, ece in 15 bins, "
+        "and core, the AUC balanced within questions. Needs neither torch nor lightning.",
     )
     add_input_arguments(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="of a log of answers (default: honest, one forecast per answered question)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args(argv)
 
-    predictor, reading = open_inputs(options)
-    verdict = _judge(predictor, reading)
-    rows = verdict.rows(model="bundle")
-    failing = _failing(verdict)
-    if predictor.bundle.task == "early" and 0 < len(failing) < len(np.unique(verdict.cell)):
-        rows += verdict.without(failing, f"without {FAILING}").rows(model="bundle")
+    predictor = open_predictor(options.bundle, device=options.device)
+    if isinstance(predictor, TracingPredictor):
+        return _answers(predictor, options)
+    if options.protocol:
+        parser.error("--protocol is for logs of answers; this bundle forecasts battery life")
+    return _cells(predictor, options)
+
+
+def _cells(predictor: Predictor, options: argparse.Namespace) -> int:
+    failing, rows = evaluate_cells(predictor, open_cells(predictor, options))
     if options.json:
         about = {"bundle": options.bundle, "task": predictor.bundle.task, FAILING: failing}
         print(json.dumps(about | {"rows": rows}, indent=1))
@@ -47,50 +53,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _judge(predictor: Predictor, reading: Reading) -> Verdict:
-    if predictor.bundle.task == "online":
-        return judge_online(predictor, _labelled(predictor, reading.frame), "to 90 % of life")
-    if "cycle_life" not in reading.frame.columns:
-        raise ValueError(
-            f"the table has no column cycle_life, only {reading.frame.columns}; evaluation needs the known "
-            "life of every cell: add it, or rename it with --columns OLD=cycle_life"
-        )
-    unknown = reading.frame.filter(pl.col("cycle_life").is_null())["cell_id"].unique(maintain_order=True)
-    if len(unknown):
-        raise ValueError(
-            f"{len(unknown)} cells have no cycle_life, first {unknown[0]}; fill it in, "
-            "or leave those cells out"
-        )
-    told = reading.frame.group_by("cell_id", maintain_order=True).agg(pl.col("cycle_life").unique())
-    several = told.filter(pl.col("cycle_life").list.len() > 1)
-    if several.height:
-        cell, lives = several.row(0)
-        raise ValueError(
-            f"{several.height} cells have more than one cycle_life, first {cell}: {sorted(lives)[:3]}; a cell has one "
-            "life: correct the column, or give the cells different cell_id"
-        )
-    return judge_early(predictor, reading.frame, "all")
-
-
-def _labelled(predictor: Predictor, cycles: pl.DataFrame) -> pl.DataFrame:
-    """The cycles with a column `rul`: their own, else counted back from each cell's end of life."""
-    if "rul" in cycles.columns:
-        return cycles
-    given = predictor.bundle.manifest["input"]
-    if given["nominal_capacity_ah"] is None or given["eol_fraction"] is None:
-        raise ValueError(
-            "the table has no column rul, and the bundle names no nominal capacity from which to find the "
-            "end of life; add the column, in cycles"
-        )
-    labels = label_rul(
-        cycles, nominal_capacity_ah=given["nominal_capacity_ah"], eol_fraction=given["eol_fraction"]
-    )
-    print(f"ends of life: {labels.counts}", file=sys.stderr)
-    return labels.frame
-
-
-def _failing(verdict: Verdict) -> list[str]:
-    if verdict.flags is None:
-        return []
-    flagged = [FAILING in flags.split(";") for flags in verdict.flags]
-    return sorted(np.unique(verdict.cell[np.array(flagged, bool)]).tolist())
+def _answers(predictor: TracingPredictor, options: argparse.Namespace) -> int:
+    verdict = judge_log(predictor, open_answers(predictor, options), options.protocol or "honest")
+    if options.json:
+        about = {"bundle": options.bundle, "task": predictor.bundle.task} | verdict.headline
+        print(json.dumps(about | {"rows": verdict.rows(), "slices": verdict.slices()}, indent=1))
+    else:
+        told = verdict.headline
+        print(f"auc {told['auc']:.4f} on {told['n']} answers, protocol {told['protocol']}\n")
+        print(text_table(verdict.rows()) + "\n\n" + text_table(verdict.slices()))
+    return 0

@@ -1,4 +1,4 @@
-"""What `predict` and `evaluate` share: a bundle, files of any known layout, and a word on what reading took."""
+"""What `predict` and `evaluate` share: files of any known layout, read for a bundle, and a word on what that took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 import sys
 
 from ...data.battery.readers import Reading, read_curves, read_cycles
+from ...data.tracing.opening import open_log
+from ...data.tracing.schema import Log
 from ...serving.battery.predictor import Predictor
+from ...serving.tracing.predictor import TracingPredictor
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +21,15 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="parquet or csv tables, cycler files, or a folder of csv curves",
+        help="parquet or csv tables; cycler files or a folder of csv curves (battery); logs of answers of any known "
+        "format (tracing)",
     )
     parser.add_argument(
         "--columns",
         type=column_map,
         default={},
         metavar="OLD=NEW,...",
-        help="other names of columns, e.g. cell=cell_id",
+        help="other names of columns, e.g. cell=cell_id or user=student_id",
     )
     parser.add_argument(
         "--device",
@@ -43,13 +47,22 @@ def column_map(text: str) -> dict[str, str]:
     return {old.strip(): new.strip() for old, _, new in pairs}
 
 
-def open_inputs(options: argparse.Namespace) -> tuple[Predictor, Reading]:
-    """The predictor and the table it wants, read from all inputs; flags that reading raised go to stderr."""
-    predictor = Predictor(options.bundle, device=options.device)
+def open_cells(predictor: Predictor, options: argparse.Namespace) -> Reading:
+    """The table that a battery predictor wants, read from all inputs; flags that reading raised go to stderr."""
     read = read_curves if predictor.table == "curves" else read_cycles
     reading = read(options.inputs, columns=options.columns)
     cells = reading.frame["cell_id"].n_unique()
     print(f"read {reading.frame.height} {predictor.table} of {cells} cells", file=sys.stderr)
     if len(reading.report):
         print(reading.report, file=sys.stderr)
-    return predictor, reading
+    return reading
+
+
+def open_answers(predictor: TracingPredictor, options: argparse.Namespace) -> Log:
+    """The log in all inputs; what reading repaired and what the bundle does not know go to stderr."""
+    log = open_log(options.inputs, columns=options.columns)
+    print(f"read {len(log)} answers of {log.frame['student_id'].n_unique()} students", file=sys.stderr)
+    for told in (log.report, predictor.unknown(log)):
+        if len(told):
+            print(told, file=sys.stderr)
+    return log
