@@ -53,7 +53,7 @@ class SameConcept(nn.Module):
         window: interactions W of the student among which they are found.
         decay: at the start, per interaction of distance; it is learned.
         concept_column: of the answers' columns the one with the concept, a whole number. A question of several
-            concepts counts as one of its first. Concept 0 is none: it finds nothing and is never found.
+            concepts counts as one of its first. Concept 0 (or NaN) is none: it finds nothing and is never found.
 
     Raises:
         ValueError: where `d_model` is not a square, `last` not in 1..window or `decay` not positive.
@@ -115,7 +115,8 @@ class SameConcept(nn.Module):
             state = self.init_state(len(query_BTD), device=query_BTD.device, dtype=query_BTD.dtype)
         if mask_BT is None:
             mask_BT = torch.ones_like(query_BTD[..., 0], dtype=torch.bool)
-        concept_BT = x_BTF[..., self.concept_column].long()
+        concept_BT = x_BTF[..., self.concept_column]
+        concept_BT = torch.where(concept_BT >= 1, concept_BT, 0.0).long()  # NaN is none, too
         written_BSD = extend(state.written, written_BTD, mask_BT)
         concept_BS = extend(state.concept, concept_BT, mask_BT)
 

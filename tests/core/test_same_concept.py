@@ -120,6 +120,8 @@ def test_an_unknown_concept_finds_nothing_and_reads_are_finite() -> None:
     x_BTF[..., 3] = torch.arange(1, 13)
     assert read_BTD.isfinite().all()
     assert layer(query_BTD, written_BTD, x_BTF=x_BTF)[0].equal(read_BTD)
+    x_BTF[..., 3] = torch.nan
+    assert layer(query_BTD, written_BTD, x_BTF=x_BTF)[0].equal(read_BTD)
     x_BTF[..., 3] = 1
     assert not layer(query_BTD, written_BTD, x_BTF=x_BTF)[0].equal(read_BTD)
 
