@@ -85,7 +85,7 @@ def read_labels(column: pl.Series, source: str, found: Found) -> pl.Series:
         bad = pl.repeat(False, len(column), eager=True)
     elif kind.is_numeric():
         plain = column.fill_nan(None) if kind.is_float() else column
-        bad = (~plain.is_in([0, 1])).fill_null(False)
+        bad = ((plain != 0) & (plain != 1)).fill_null(False)
         labels = plain.set(bad, None).cast(pl.Int8)
     elif kind in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String).str.strip_chars().str.to_lowercase()

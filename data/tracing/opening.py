@@ -18,7 +18,7 @@ from .findings import Findings
 from .layouts import LAYOUTS, recognise
 from .reading import Reading
 from .repeats import merge_repeats
-from .schema import Log, rename
+from .schema import Log, conform, rename
 from .sequence_files import LINES, has_sequences, read_sequences
 from .tables import head_of, read_table
 from .xapi import is_statement, read_statements
@@ -56,12 +56,17 @@ def open_log(
         raise ValueError("open_log: got no paths; give at least one file")
     if format not in ("auto", *FORMATS):
         raise ValueError(f"open_log: format is '{format}'; wanted auto or one of {', '.join(FORMATS)}")
-    reading = _joined([_read(path, columns, format) for path in several])
-    source = str(several[0]) if len(several) == 1 else f"{several[0]} and {len(several) - 1} more"
+    matrix = None
     if concepts is not None:
         refuse_nothing(Path(concepts))
-        reading = with_concepts(reading, read_concept_file(Path(concepts)), source)
-    return merge_repeats(reading.conformed(source))
+        matrix = read_concept_file(Path(concepts))
+    logs = []
+    for path in several:
+        reading = _read(path, columns, format)
+        if matrix is not None:
+            reading = with_concepts(reading, matrix, str(path))
+        logs.append(reading.conformed(str(path)))
+    return merge_repeats(logs[0] if len(logs) == 1 else _joined(logs))
 
 
 def _read(path: Path, columns: Mapping[str, str] | None, form: str) -> Reading:
@@ -117,15 +122,16 @@ def _records(path: Path) -> list[Any]:
     return records
 
 
-def _joined(readings: list[Reading]) -> Reading:
-    if len(readings) == 1:
-        return readings[0]
-    rows, at = [], 0
-    for reading in readings:
-        row = np.arange(reading.frame.height) if reading.row is None else reading.row
-        rows.append(np.where(row >= 0, row + at, -1))
-        at += reading.frame.height
-    report = sum((reading.report for reading in readings), Findings())
-    frame = pl.concat([reading.frame for reading in readings], how="diagonal_relaxed")
-    keys = pl.concat([reading.keys for reading in readings], how="diagonal_relaxed")
-    return Reading(frame, keys, report, np.concatenate(rows))
+def _joined(logs: list[Log]) -> Log:
+    """Logs of several files as one; a student in several of them goes on, by time where there is one."""
+    frame = pl.concat([log.frame for log in logs], how="diagonal_relaxed")
+    starts = np.cumsum([0, *(log.frame.height for log in logs)])
+    row = np.concatenate(
+        [np.where(log.row >= 0, log.row + at, -1) for log, at in zip(logs, starts[:-1], strict=True)]
+    )
+    whole = conform(frame, source="several files")
+    report = sum((log.report for log in logs), Findings())
+    # all but the order has been told of each file
+    order = whole.report.table.filter(pl.col("finding").is_in(["regrouped_students", "sorted_by_time"]))
+    keys = pl.concat([log.keys for log in logs], how="diagonal_relaxed")
+    return Log(whole.frame, report + Findings(order), np.where(row >= 0, whole.row[row], -1), keys)

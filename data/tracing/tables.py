@@ -45,4 +45,8 @@ def read_table(path: Path) -> pl.DataFrame:
             f"{path}: cannot be read as csv ({first_line(error)}); wanted a header row and rows of the same number of "
             "fields; export it again"
         ) from error
-    return table.rename({name: name.strip().lstrip("\ufeff") for name in table.columns})
+    names = [name.strip().lstrip("\ufeff") for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: columns {twice} stand there more than once; rename or drop the others")
+    return table.rename(dict(zip(table.columns, names, strict=True)))
