@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="of a log of answers (default: honest, one forecast per answered question)",
+        help="what of a log of answers is scored (default: honest, every answered question once)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args(argv)
@@ -56,10 +56,8 @@ def _cells(predictor: Predictor, options: argparse.Namespace) -> int:
 def _answers(predictor: TracingPredictor, options: argparse.Namespace) -> int:
     verdict = judge_log(predictor, open_answers(predictor, options), options.protocol or "honest")
     if options.json:
-        about = {"bundle": options.bundle, "task": predictor.bundle.task} | verdict.headline
+        about = {"bundle": options.bundle, "task": predictor.bundle.task, "headline": verdict.headline}
         print(json.dumps(about | {"rows": verdict.rows(), "slices": verdict.slices()}, indent=1))
     else:
-        told = verdict.headline
-        print(f"auc {told['auc']:.4f} on {told['n']} answers, protocol {told['protocol']}\n")
-        print(text_table(verdict.rows()) + "\n\n" + text_table(verdict.slices()))
+        print("\n\n".join([verdict.headline, text_table(verdict.rows()), text_table(verdict.slices())]))
     return 0

@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
         description="Turn a checkpoint into a bundle: ONNX graphs, checked against torch, and a manifest.",
     )
     parser.add_argument(
-        "checkpoint", metavar="CKPT", help="DIR/model.ckpt, as `remem battery fit --out DIR` leaves it"
+        "checkpoint", metavar="CKPT", help="DIR/model.ckpt, as `remem APP fit --out DIR` leaves it"
     )
     parser.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="folder to write")
     options = parser.parse_args(argv)
@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     # torch and lightning cost seconds: not for --help. A checkpoint may only name classes that are imported already.
     from ..battery import early_network, ensemble, online_network  # noqa: F401, PLC0415
     from ..module import export_checkpoint  # noqa: PLC0415
+    from ..tracing import module  # noqa: F401, PLC0415
 
     print(f"exporting {options.checkpoint}", file=sys.stderr)
     print(export_checkpoint(options.checkpoint, options.out))

@@ -93,6 +93,8 @@ def minutes_of(timestamp: datetime | str | float | None) -> float:
         ValueError: it is no time, or it is more than 31 years from 2015.
     """
     time: datetime | None
+    if timestamp is None:
+        return float("nan")  # not worth a series, which costs as much as the model
     if isinstance(timestamp, datetime):
         time = timestamp if timestamp.tzinfo is None else timestamp.astimezone(UTC).replace(tzinfo=None)
     else:

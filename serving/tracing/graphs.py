@@ -14,10 +14,10 @@ from ..bundle import Bundle, open_bundle
 from ..session import Device
 from ..states import State, StepGraph
 
-CELLS_AT_ONCE = 65_536
+CELLS_AT_ONCE = 32_768
 """Students x longest length of one call of the window graph, so that memory does not grow with the log."""
 
-LONGEST = 16_384
+LONGEST = 8_192
 """Answers of one student that the window graph takes at once; the step graph goes on from there."""
 
 STUDENTS_AT_ONCE = 256

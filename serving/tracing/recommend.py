@@ -11,8 +11,8 @@ from ...data.tracing.answers import CORRECT, MINUTES, QUESTION, SLOT_1
 from ..states import State, StepGraph
 from .asking import Asking
 
-AT_ONCE = 4096
-"""Candidates of one call of the step graph, so that memory does not grow with their number."""
+AT_ONCE = 256
+"""Candidates of one call of the step graph: as many as stay in a core's cache."""
 
 
 def ask(step: StepGraph, state: State, x_NF: np.ndarray) -> np.ndarray:

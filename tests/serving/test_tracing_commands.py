@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from remem.apps.cli import main
+from remem.apps.tracing.judge import PROTOCOLS, judge_log
 from remem.data.tracing.metrics import auc
 from remem.data.tracing.opening import open_log
 from remem.serving import TracingPredictor, TracingSession
@@ -82,13 +83,11 @@ def test_evaluate_gives_the_figures_of_one_forecast_an_answer(tracing_bundle, lo
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     frame = open_log(log_file).frame
-    p = TracingPredictor(tracing_bundle).predict(open_log(log_file))
-    assert told["protocol"] == "honest"
-    assert told["n"] == frame.height == 12 * 20
     y = TracingPredictor(tracing_bundle).forecasts(frame)
-    assert told["auc"] == pytest.approx(auc(frame["correct"].to_numpy(), y[:, 0]))
-    assert p.height > frame.height
     rows = {row["model"]: row for row in told["rows"]}
+    assert rows["bundle"]["auc"] == pytest.approx(auc(frame["correct"].to_numpy(), y[:, 0]))
+    assert rows["bundle"]["n"] == frame.height == 12 * 20 < pl.read_parquet(log_file).height
+    assert told["headline"] == f"AUC {rows['bundle']['auc']:.4f} (honest, 240 answers)"
     assert list(rows) == ["bundle", "p_question", "p_memory", "question mean"]
     # the planted base logits order the questions as their training shares do, except for ties
     assert rows["question mean"]["auc"] != rows["bundle"]["auc"]
@@ -99,10 +98,24 @@ def test_evaluate_gives_the_figures_of_one_forecast_an_answer(tracing_bundle, lo
     assert slices["several_concepts"]["n"] == (frame["question_id"] == "q5").sum()
 
 
+def test_protocols_score_other_rows(tracing_bundle, log_file):
+    log = open_log(log_file)
+    pairs = int((log.frame["question_id"] == "q5").sum())
+    own, pykt, legacy = (
+        judge_log(TracingPredictor(tracing_bundle), log, protocol).rows()[0] for protocol in PROTOCOLS
+    )
+    assert [own["n"], pykt["n"], legacy["n"]] == [240, 240 - 12, 240 + pairs]
+    assert own["leak_share"] == pykt["leak_share"] == 0
+    # a question that comes twice in a row repeats under another concept too
+    assert pairs / (240 + pairs) <= legacy["leak_share"] < 0.3
+    with pytest.raises(ValueError, match="protocol is 'best'"):
+        judge_log(TracingPredictor(tracing_bundle), log, "best")
+
+
 def test_evaluate_for_people_begins_with_the_one_number(tracing_bundle, log_file, capsys):
     assert main(["evaluate", str(tracing_bundle), str(log_file)]) == 0
     out = capsys.readouterr().out
-    assert "protocol honest" in out.splitlines()[0]
+    assert out.splitlines()[0].startswith("AUC 0.")
     assert "first_answer" in out
 
 
@@ -111,7 +124,7 @@ def test_evaluate_refuses_what_has_no_labels_and_protocols_of_others(tracing_bun
     frame.with_columns(pl.col("correct").cast(pl.Int8)).write_parquet(tmp_path / "log.parquet")
     done = remem("evaluate", tracing_bundle, tmp_path / "log.parquet")
     assert done.returncode == 1
-    assert "no answered question" in done.stderr
+    assert "no answer of the 1 rows is scored" in done.stderr
     assert remem("evaluate", online_bundle, tmp_path / "log.parquet", "--protocol", "pykt").returncode == 2
 
 

@@ -201,7 +201,7 @@ def test_history_ends_in_the_mastery_of_the_end(tracing_bundle):
     np.testing.assert_allclose(both["mastery"], both["mastery_of_history"], atol=1e-6)
 
 
-@pytest.mark.parametrize("longest", [16_384, 4])
+@pytest.mark.parametrize("longest", [8_192, 4])
 def test_explained_effects_are_those_of_leaving_an_answer_out(tracing_bundle, monkeypatch, longest):
     monkeypatch.setattr(graphs, "LONGEST", longest)
     frame = random_log([12], seed=4, timed=False)
