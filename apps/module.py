@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     target = Path(path)
     if not target.is_file():
-        raise ValueError(f"{target}: no such checkpoint; `remem battery fit --out DIR` writes DIR/model.ckpt")
+        raise ValueError(f"{target}: no such checkpoint; `remem APP fit --out DIR` writes DIR/model.ckpt")
     try:
         content = torch.load(target, map_location="cpu", weights_only=True)
         content["hyper_parameters"]["_class_path"]

@@ -14,8 +14,10 @@ from ..module import TaskModule
 from .pieces import Featured, training_loader, whole_batches
 from .sets import Splits, load_log, read_folds, refuse_shared, split_by_fold
 
-CELLS = 16_384
+CELLS = 8_192
 """Answers of one batch that is only looked at."""
+STEPS = 40
+"""Training steps that an epoch has at least, but where batches would be tiny."""
 
 
 class TracingData(LightningDataModule):
@@ -32,7 +34,8 @@ class TracingData(LightningDataModule):
             student's id.
         valid_folds: folds to choose and calibrate on.
         test_folds: folds to judge the result on.
-        batch_size: pieces of histories per step.
+        batch_cells: answers of a training step, padding included; null takes a fortieth of the training answers,
+            but 256 to 4096.
         chunk: most answers of a piece; what a network remembers by itself starts afresh with each piece, the
             per-concept memory does not.
         seed: of simulated students, the hash and the order of batches.
@@ -49,17 +52,19 @@ class TracingData(LightningDataModule):
         train_folds: str | int | list[int] = "0,2,3,4",
         valid_folds: str | int | list[int] = "1",
         test_folds: str | int | list[int] | None = None,
-        batch_size: int = 32,
+        batch_cells: int | None = None,
         chunk: int = 200,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.training: Featured | None = None
+        self.watched: Featured | None = None
         if valid_path is not None and path is None:
             raise ValueError("--data.valid_path goes with --data.path: a named set is split by fold")
-        if batch_size < 1 or chunk < 2:
+        if (batch_cells is not None and batch_cells < 1) or chunk < 2:
             raise ValueError(
-                f"--data.batch_size is {batch_size}, --data.chunk {chunk}; wanted at least 1 and 2"
+                f"--data.batch_cells is {batch_cells}, --data.chunk {chunk}; wanted at least 1 and 2"
             )
 
     @cached_property
@@ -67,12 +72,12 @@ class TracingData(LightningDataModule):
         """The logs, read on first use."""
         hp = self.hparams
         answered = load_log(
-            name=hp.set, root=hp.root, paths=_several(hp.path), columns=hp.columns, seed=hp.seed
+            name=hp.set, root=hp.root, paths=several(hp.path), columns=hp.columns, seed=hp.seed
         )
         told = [f"data: {answered.source}", *([str(answered.report)] if len(answered.report) else [])]
         print("\n".join(told), file=sys.stderr)
         tests = {}
-        for file in _several(hp.test_path):
+        for file in several(hp.test_path):
             tests[file] = open_log(file, columns=hp.columns).frame
         if hp.valid_path is None:
             splits = split_by_fold(
@@ -84,10 +89,10 @@ class TracingData(LightningDataModule):
             )
             refuse_shared({"training": splits.train, "validation": splits.valid} | tests)
             return Splits(splits.train, splits.valid, dict(splits.tests) | tests, splits.source, splits.words)
-        valid = open_log(_several(hp.valid_path), columns=hp.columns).frame
+        valid = open_log(several(hp.valid_path), columns=hp.columns).frame
         refuse_shared({"--data.path": answered.frame, "--data.valid_path": valid} | tests)
         return Splits(
-            answered.frame, valid, tests, answered.source, f"chosen on {', '.join(_several(hp.valid_path))}"
+            answered.frame, valid, tests, answered.source, f"chosen on {', '.join(several(hp.valid_path))}"
         )
 
     @property
@@ -100,14 +105,17 @@ class TracingData(LightningDataModule):
 
     def encode_for(self, network: TaskModule) -> None:
         """Turn the logs into what this network learns from, once: features out of fold, then those of validation."""
-        self.training: Featured = network.prepare(self.splits.train, seed=self.hparams.seed)
-        self.watched: Featured = network.featured(self.splits.valid)
+        self.training = network.prepare(self.splits.train, seed=self.hparams.seed)
+        self.watched = network.featured(self.splits.valid)
 
     def train_dataloader(self) -> DataLoader:
         hp = self.hparams
-        return training_loader(self.training, batch_size=hp.batch_size, length=hp.chunk, seed=hp.seed)
+        cells = hp.batch_cells or min(max(len(self.training.x) // STEPS, 256), 4096)
+        return training_loader(self.training, cells=cells, length=hp.chunk, seed=hp.seed)
 
     def val_dataloader(self) -> DataLoader:
+        if self.watched is None:  # a checkpoint is judged: its vocabulary came with it
+            self.watched = self.trainer.lightning_module.featured(self.splits.valid)
         return _looked_at(self.watched)
 
     def test_dataloader(self) -> list[DataLoader]:
@@ -133,5 +141,6 @@ def _looked_at(rows: Featured) -> DataLoader:
     return DataLoader([batch for _, batch in whole_batches(rows, cells=CELLS)], batch_size=None)  # type: ignore[arg-type]
 
 
-def _several(paths: str | list[str] | None) -> list[str]:
+def several(paths: str | list[str] | None) -> list[str]:
+    """None, one path or many, as a list."""
     return [paths] if isinstance(paths, str) else list(paths or [])

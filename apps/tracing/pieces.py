@@ -8,7 +8,6 @@ Shape legend: n answers, S students, P pieces, B batch, T time, F columns of an 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,8 +18,8 @@ from torch.utils.data import DataLoader, Sampler
 from ...data.tracing.answers import CORRECT, MINUTES
 from ..module import Batch
 
-POOL = 20
-"""Batches among which pieces are sorted by length: little padding, and still a random order."""
+BLUR = 0.15
+"""By how much of its own a piece's length is blurred before sorting: little padding, and still a random company."""
 
 
 @dataclass(frozen=True)
@@ -56,37 +55,36 @@ class Featured:
 
 
 class ByLength(Sampler[list[int]]):
-    """Batches of pieces of similar length, in a new random order every epoch.
+    """Batches of pieces of similar length, others in every epoch.
 
     Args:
         length: (P,) of each piece.
-        batch_size: pieces of a batch.
+        cells: about how many answers a batch holds, padding included.
         seed: of the order.
     """
 
-    def __init__(self, length: np.ndarray, *, batch_size: int, seed: int) -> None:
-        self.length, self.batch_size = length, batch_size
+    def __init__(self, length: np.ndarray, *, cells: int, seed: int) -> None:
+        self.length = length
         self.random = np.random.default_rng(seed)
+        # how many pieces each batch takes is the same in every epoch: the length of an epoch is known
+        self.bounds = [0]
+        ordered = np.sort(length)
+        while self.bounds[-1] < len(length):
+            self.bounds.append(_cut(ordered, self.bounds[-1], cells))
 
     def __len__(self) -> int:
-        return math.ceil(len(self.length) / self.batch_size)
+        return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.random.permutation(len(self.length))
-        pool = POOL * self.batch_size
-        batches = []
-        for start in range(0, len(order), pool):
-            some = order[start : start + pool]
-            some = some[np.argsort(self.length[some], kind="stable")]
-            batches += [some[i : i + self.batch_size] for i in range(0, len(some), self.batch_size)]
-        for i in self.random.permutation(len(batches)):
-            yield batches[i].tolist()
+        order = np.argsort(self.length * (1 + self.random.uniform(-BLUR, BLUR, len(self.length))))
+        for i in self.random.permutation(len(self)):
+            yield order[self.bounds[i] : self.bounds[i + 1]].tolist()
 
 
-def training_loader(rows: Featured, *, batch_size: int, length: int, seed: int) -> DataLoader:
-    """Pieces of at most `length` answers in random batches."""
+def training_loader(rows: Featured, *, cells: int, length: int, seed: int) -> DataLoader:
+    """Pieces of at most `length` answers in random batches of about `cells` answers."""
     bounds = rows.pieces(length)
-    sampler = ByLength(bounds[:, 1] - bounds[:, 0], batch_size=batch_size, seed=seed)
+    sampler = ByLength(bounds[:, 1] - bounds[:, 0], cells=cells, seed=seed)
     return DataLoader(
         range(len(bounds)),  # type: ignore[arg-type]
         batch_sampler=sampler,
@@ -97,14 +95,18 @@ def training_loader(rows: Featured, *, batch_size: int, length: int, seed: int) 
 def whole_batches(rows: Featured, *, cells: int) -> list[tuple[np.ndarray, Batch]]:
     """Whole histories, short ones together: (row of each real answer, batch) with about `cells` answers each."""
     bounds = rows.pieces(None)
-    bounds = bounds[np.argsort(bounds[:, 1] - bounds[:, 0], kind="stable")]
+    length = bounds[:, 1] - bounds[:, 0]
+    bounds, length = bounds[np.argsort(length, kind="stable")], np.sort(length)
     out, start = [], 0
     while start < len(bounds):
-        stop = start + 1
-        while stop < len(bounds) and (stop + 1 - start) * (bounds[stop, 1] - bounds[stop, 0]) <= cells:
-            stop += 1
+        stop = _cut(length, start, cells)
         some = bounds[start:stop]
-        place = np.concatenate([np.arange(first, end) for first, end in some])
-        out.append((place, rows.batch(some)))
+        out.append((np.concatenate([np.arange(first, end) for first, end in some]), rows.batch(some)))
         start = stop
     return out
+
+
+def _cut(rising: np.ndarray, start: int, cells: int) -> int:
+    """End of a batch that begins at `start`: as many pieces of these lengths, the last the longest, as `cells` hold."""
+    padded = np.arange(1, len(rising) - start + 1) * rising[start:]
+    return start + max(int(np.searchsorted(padded, cells, side="right")), 1)

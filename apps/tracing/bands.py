@@ -1,0 +1,91 @@
+"""How far the true probability lies from its forecast, from pairs of answers that are forecast from one state.
+
+Two answers of a student to one concept share the student's true level: what the forecast misses of it, it misses in
+both. Their residuals are therefore correlated, and since the outcomes are drawn apart, the covariance of the residuals
+is the variance of the true probability around the forecast.
+
+Shape legend: n answers, P pairs, F columns of the answers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import torch
+
+from ...core.tracing import TracingModel
+from ...data.tracing.answers import CORRECT, MINUTES, SLOT_1, Answers
+from ...data.tracing.encode import Vocabulary
+from ...serving.tracing.asking import insert
+
+EDGES = (0, 1, 2, 5, 10, 20, 50)
+"""Earlier answers on the concept, from which a band holds."""
+FEWEST = 200
+"""Pairs that a band needs; with fewer it is that of the band before it."""
+MOST = 60_000
+"""Answers that are looked at."""
+CELLS = 16_384
+
+
+def band_table(
+    model: TracingModel, vocabulary: Vocabulary, valid: pl.DataFrame, *, seed: int = 0
+) -> dict[str, list[float]] | None:
+    """`{"answers": lower edges, "sd": spread of the true probability}` for a manifest; None with too few pairs.
+
+    Args:
+        model: calibrated.
+        valid: a conformed log of students that it was not trained on.
+        seed: of the students that are looked at, where there are many.
+    """
+    answers = _some(vocabulary.encode(valid), seed)
+    first_P, second_P, earlier_P = same_concept_pairs(answers)
+    if len(first_P) < FEWEST:
+        return None
+    x_PF = answers.x[second_P].copy()
+    x_PF[:, CORRECT] = np.nan
+    x_PF[:, MINUTES] = answers.x[first_P, MINUTES]  # both are asked at one moment
+    whole, own_n, asked_P = insert(answers, x_PF, answers.student_of[first_P], first_P)
+    p = _forecasts(model, whole)
+    residual_P = answers.x[first_P, CORRECT] - p[own_n[first_P]]
+    other_P = answers.x[second_P, CORRECT] - p[asked_P]
+    spread: list[float] = []
+    for low, high in zip(EDGES, [*EDGES[1:], np.inf], strict=True):
+        inside = (earlier_P >= low) & (earlier_P < high)
+        if inside.sum() < FEWEST and spread:
+            spread.append(spread[-1])
+            continue
+        pairs = inside if inside.sum() >= FEWEST else np.ones_like(inside)
+        covariance = float(np.cov(residual_P[pairs], other_P[pairs])[0, 1])
+        spread.append(round(float(np.sqrt(max(covariance, 0.0))), 5))
+    return {"answers": list(EDGES), "sd": spread}
+
+
+def same_concept_pairs(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(P,) places of an answer and of the student's next one on the same first concept, and answers on it before."""
+    place = np.flatnonzero(np.isfinite(answers.x[:, CORRECT]) & (answers.x[:, SLOT_1] > 0))
+    key = answers.student_of[place] * (int(answers.x[:, SLOT_1].max(initial=0)) + 1)
+    key = key + answers.x[place, SLOT_1].astype(np.int64)
+    order = np.argsort(key, kind="stable")
+    key, place = key[order], place[order]
+    start = np.flatnonzero(np.diff(key, prepend=-1))
+    earlier = np.arange(len(key)) - np.repeat(start, np.diff(start, append=len(key)))
+    paired = np.flatnonzero(key[1:] == key[:-1])
+    return place[paired], place[paired + 1], earlier[paired]
+
+
+def _some(answers: Answers, seed: int) -> Answers:
+    """Students drawn at random until they have `MOST` answers."""
+    order = np.random.default_rng(seed).permutation(len(answers.students))
+    kept = order[: int(np.searchsorted(np.cumsum(answers.lengths[order]), MOST)) + 1]
+    return answers.take(np.sort(kept))
+
+
+@torch.no_grad()
+def _forecasts(model: TracingModel, answers: Answers) -> np.ndarray:
+    """(n,) probability of a right answer to each row."""
+    p = np.empty(len(answers), np.float64)
+    for students in answers.batches(CELLS):
+        x_BTF, mask_BT = answers.pad(students)
+        y_BTO, _ = model(torch.from_numpy(x_BTF), mask_BT=torch.from_numpy(mask_BT))
+        p[answers.positions(students)[mask_BT]] = y_BTO.numpy()[mask_BT, 0]
+    return p

@@ -1,0 +1,55 @@
+"""The concept memory of a vocabulary, and the features of its answers: for training rows without their own labels.
+
+Shape legend: n answers, Z features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...core.layers.concept_memory import ConceptMemory
+from ...data.split import group_folds
+from ...data.tracing.encode import Answers, Vocabulary
+from ...data.tracing.shrinkage import Difficulty
+
+CELLS = 65_536
+"""Answers of one call: the memory takes some kilobytes an answer while it runs."""
+
+
+def memory_of(vocabulary: Vocabulary, difficulty: Difficulty | None = None) -> ConceptMemory:
+    """The memory that is deployed, or one with another difficulty of questions and concepts."""
+    told = vocabulary.difficulty if difficulty is None else difficulty
+    memory = ConceptMemory(
+        len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1, slots=vocabulary.slots
+    )
+    return memory.set_difficulty(torch.from_numpy(told.question), torch.from_numpy(told.concept))
+
+
+@torch.no_grad()
+def features(memory: ConceptMemory, answers: Answers) -> np.ndarray:
+    """(n, Z) features of all answers."""
+    z_NZ = np.empty((len(answers), memory.out_features), np.float32)
+    for students in answers.batches(CELLS):
+        x_BTF, mask_BT = answers.pad(students)
+        z_BTZ, _ = memory(torch.from_numpy(x_BTF), mask_BT=torch.from_numpy(mask_BT))
+        z_NZ[answers.positions(students)[mask_BT]] = z_BTZ.numpy()[mask_BT]
+    return z_NZ
+
+
+def out_of_fold(vocabulary: Vocabulary, answers: Answers, *, folds: int, seed: int) -> np.ndarray:
+    """(n, Z) features of training answers, each from what the students of the other folds tell about difficulty.
+
+    A share that counts a student's own answers would tell what is to be predicted.
+
+    Raises:
+        ValueError: there are fewer students than folds.
+    """
+    parts = []
+    for others, held in group_folds(answers.students, folds, seed=seed):
+        memory = memory_of(vocabulary, vocabulary.out_of_fold(answers, others))
+        parts.append((held, features(memory, answers.take(held))))
+    z_NZ = np.empty((len(answers), parts[0][1].shape[1]), np.float32)
+    for held, part_NZ in parts:
+        z_NZ[np.isin(answers.student_of, held)] = part_NZ  # `held` rises, so both are in one order
+    return z_NZ
