@@ -70,7 +70,7 @@ def read_events(records: Iterable[Any], source: str) -> Reading:
     joined = 0
     for i in sorted(set(range(len(events))) - set(answers)):
         attempt = _attempt(events[i]) if _is(events[i], *_GRADES) else None
-        if attempt in seen:
+        if attempt is not None and seen.get(attempt, -1) >= 0:
             place[i] = seen[attempt]
             joined += 1
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from .findings import Findings
+from .casts import first_true
 from .reading import Reading, select_answers
 
 LINES = {"dkvmn": 3, "akt": 4, "pykt": 6}
@@ -140,30 +140,32 @@ def read_pykt_table(frame: pl.DataFrame, source: str) -> Reading | None:
     """
     if not {"uid", "concepts", "responses"} <= set(frame.columns):
         return None
+    have = set(frame.columns)
     lists = [
-        n for n in ("concepts", "responses", "questions", "timestamps", "usetimes") if n in frame.columns
+        name for name in ("concepts", "responses", "questions", "timestamps", "usetimes") if name in have
     ]
-    whole = frame.filter(pl.col("responses").is_not_null()) if frame["responses"].null_count() else frame
-    table = whole.select(
-        "uid", *(c for c in ("fold",) if c in frame.columns), *(pl.col(n).str.split(",") for n in lists)
+    length = pl.col("responses").str.split(",").list.len()
+    # NA in a cell stands for the whole of it
+    absent = pl.lit(None, dtype=pl.String).repeat_by(length)
+    table = frame.select(
+        *(name for name in ("uid", "fold") if name in have),
+        *(
+            pl.when(pl.col(n).fill_null("NA") == "NA")
+            .then(absent)
+            .otherwise(pl.col(n).str.split(","))
+            .alias(n)
+            for n in lists
+        ),
     )
-    length = table["responses"].list.len()
-    for name in list(lists):
-        if name in ("concepts", "responses"):
-            wrong = (table[name].list.len() != length).fill_null(True)
-            if wrong.any():
-                at = int(wrong.to_numpy().argmax())
-                raise ValueError(
-                    f"{source}: {name} and responses of row {at} differ in length; correct the file"
-                )
-        elif (table[name].list.len() != length).fill_null(True).any():  # "NA": the set has none
-            table, lists = table.drop(name), [n for n in lists if n != name]
-    flat = table.explode(lists).filter(pl.col("responses") != "-1")
+    for name in lists:
+        wrong = (table[name].list.len() != table["responses"].list.len()).fill_null(True)
+        if wrong.any():
+            at = first_true(wrong)
+            raise ValueError(f"{source}: {name} and responses of row {at} differ in length; correct the file")
+    flat = table.explode(lists).filter(pl.col("responses").ne_missing("-1"))
     named = {"uid": "student", "questions": "question", "concepts": "concept", "responses": "label"}
     named |= {"timestamps": "time", "usetimes": "duration"}
     flat = flat.rename(named, strict=False)
     if "question" in flat.columns:
         flat = flat.with_columns(pl.col("question").replace(list(_NONE), None))
-    found = Findings.of([("not_an_answer", frame.height - whole.height, "rows without responses")])
-    reading = _reading(flat)
-    return Reading(reading.frame, reading.keys, reading.report + found, reading.row)
+    return _reading(flat)

@@ -243,6 +243,18 @@ def test_caliper_grades_are_joined_by_attempt_and_the_last_one_counts():
     assert log.report.counts["joined_records"] == 3
 
 
+def test_caliper_partial_credit_is_refused_with_its_grade(tmp_path):
+    text = (FIXTURES / "caliper.json").read_text().replace('"scoreGiven": 5', '"scoreGiven": 2.5')
+    (tmp_path / "caliper.json").write_text(text)
+    log = open_log(tmp_path / "caliper.json")
+    assert log.frame["question_id"].to_list() == [
+        "https://lms.example/items/2",
+        "https://lms.example/items/3",
+    ]
+    assert log.report.counts["partial_credit"] == 1
+    check_accounts(log)
+
+
 def test_a_log_survives_parquet_csv_and_json(tmp_path):
     frame = pl.DataFrame(
         {
