@@ -12,10 +12,14 @@ from importlib.metadata import version
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (".demo", "train, judge, export and run a battery model on generated data"),
     "battery": (".battery.cli", "battery life: fit, validate, test, predict"),
+    "tracing": (
+        ".tracing.cli",
+        "knowledge tracing, the next answer of a student: fit, validate, test, predict",
+    ),
     "export": (".commands.export", "a checkpoint becomes a bundle: everything production needs"),
     "predict": (".commands.predict", "a bundle and data files become a table of predictions"),
     "evaluate": (".commands.evaluate", "predictions against labels, beside the simple baselines"),
-    "stream": (".commands.stream", "JSON lines in, JSON lines out, constant memory per cell"),
+    "stream": (".commands.stream", "JSON lines in, JSON lines out, constant memory per cell or student"),
     "data": (".commands.data", "list, get and check the real data sets"),
     "bench": (".commands.bench", "print every published figure"),
 }

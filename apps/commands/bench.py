@@ -24,6 +24,26 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "battery_online",
         "remaining life after every cycle on HUST, XJTU and Tongji, five folds by cell",
     ),
+    "tracing-table": (
+        "..tracing.bench",
+        "tracing_table",
+        "every tracing model and baseline on ASSISTments, cross-validated over folds 1 to 4 by student",
+    ),
+    "tracing-leak": (
+        "..tracing.bench_leak",
+        "tracing_leak",
+        "what rows that repeat a label do to a plain LSTM on ASSISTments 2009",
+    ),
+    "tracing-step": (
+        "..tracing.bench_step",
+        "tracing_step",
+        "time and memory of one more answer beside replayed and cached models",
+    ),
+    "tracing-practice": (
+        "..tracing.bench_practice",
+        "tracing_practice",
+        "CAKT beside LSTMs on simulated practice effects",
+    ),
 }
 """Name -> module, its function `(*, seeds, root, quick) -> list of rows`, and a line for the help."""
 
