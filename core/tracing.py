@@ -21,7 +21,7 @@ from .trees import TreeEnsemble
 
 COUNTS = (
     *("q_count", "q_attempts", "q_ago", "c_attempts", "c_wins", "c_fails", "c_ago", "c_minutes"),
-    *("s_answers", "s_wins", "s_minutes"),
+    *("s_answers", "s_wins", "s_minutes", "s_concepts"),
 )
 """Features with long tails: networks take their logarithm."""
 

@@ -45,8 +45,8 @@ STUDENT_DECAYS = {"fast": 0.75, "mid": 0.875, "slow": 0.9375}
 class ConceptState(NamedTuple):
     """table (B, C, 6): by concept attempts, wins, last outcomes as bits (newest lowest), sum of residuals, number of
     the student's answer that was the last on it (from 1; 0 never), and its minutes. ring (B, R, 4), oldest first:
-    question, first concept, correct and residual of the last answers. totals (B, 4): answers, wins, sum of residuals,
-    minutes of the last answer.
+    question, first concept, correct and residual of the last answers. totals (B, 5): answers, wins, sum of residuals,
+    minutes of the last answer, number of concepts met.
     """
 
     table: Tensor
@@ -55,16 +55,18 @@ class ConceptState(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """A row but for its outcome: question (...), concepts (..., K), minutes (...), share of correct answers to the
-    question in training (...), number of these (...), and the share of each concept (..., K).
+    """A row but for its outcome, and what the tables tell of it.
+
+    question (...), concepts (..., K), minutes (...), expected share of right answers (...), its question's row of the
+    tables (..., 8), its concepts' rows (..., K, 4).
     """
 
     question: Tensor
     concept_K: Tensor
     minutes: Tensor
     p: Tensor
-    trials: Tensor
-    p_K: Tensor
+    question_8: Tensor
+    concept_K4: Tensor
 
 
 class _Answer(NamedTuple):
@@ -81,7 +83,7 @@ class ConceptMemory(nn.Module):
     Ids are whole numbers from 1; 0, NaN and anything out of range is "unknown". `correct` counts as right from 0.5
     on; NaN is a question asked and not answered, which leaves the state as it was, as does a masked row. A concept
     that comes twice in a row counts once. `minutes` may be NaN; c_minutes and s_minutes then are. It has no
-    parameters; `set_difficulty` sets its buffers.
+    parameters; `set_tables` sets its buffers.
 
     Args:
         num_questions: of the vocabulary; questions are 1 .. num_questions.
@@ -92,8 +94,9 @@ class ConceptMemory(nn.Module):
         ValueError: where a number is too small.
     """
 
-    question_Q2: Tensor
-    concept_C2: Tensor
+    question_Q8: Tensor
+    concept_C4: Tensor
+    pair_CC: Tensor
     numerator_VZ: Tensor
     numerator_Z: Tensor
     denominator_VZ: Tensor
@@ -110,11 +113,11 @@ class ConceptMemory(nn.Module):
                 "0, 0 and 1"
             )
         self.num_questions, self.num_concepts, self.slots = num_questions, num_concepts, slots
-        self.in_features, self.out_names = 3 + slots, (*LINEAR, *OTHERS)
+        self.in_features, self.out_names = 3 + slots, (*LINEAR, *OTHERS, *TOLD)
         self.out_features = len(self.out_names)
-        half = torch.tensor([0.5, 0.0])  # share of correct answers, number of answers
-        self.register_buffer("question_Q2", half.repeat(num_questions + 1, 1))
-        self.register_buffer("concept_C2", half.repeat(num_concepts + 1, 1))
+        tables = _nothing_known(num_questions + 1, num_concepts + 1)
+        for name, table in zip(("question_Q8", "concept_C4", "pair_CC"), tables, strict=True):
+            self.register_buffer(name, table)
         numerators, denominators = zip(*LINEAR.values(), strict=True)
         for name, forms in (("numerator", numerators), ("denominator", denominators)):
             weights_ZV = torch.tensor([[form.get(term, 0.0) for term in TERMS] for form in forms])
@@ -128,14 +131,13 @@ class ConceptMemory(nn.Module):
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> ConceptState:
-        device, dtype = device or self.question_Q2.device, accumulator_dtype(dtype)
+        device, dtype = device or self.pair_CC.device, accumulator_dtype(dtype)
         table_BC6 = torch.zeros(batch_size, self.num_concepts + 1, 6, device=device, dtype=dtype)
-        totals_B4 = torch.zeros(batch_size, 4, device=device, dtype=dtype)
+        totals_B5 = torch.zeros(batch_size, 5, device=device, dtype=dtype)
         table_BC6[..., 5] = NO_TIME
-        totals_B4[..., 3] = NO_TIME
-        return ConceptState(
-            table_BC6, torch.zeros(batch_size, RING, 4, device=device, dtype=dtype), totals_B4
-        )
+        totals_B5[..., 3] = NO_TIME
+        ring_BR4 = torch.zeros(batch_size, RING, 4, device=device, dtype=dtype)
+        return ConceptState(table_BC6, ring_BR4, totals_B5)
 
     def forward(
         self, x_BTF: Tensor, state: ConceptState | None = None, *, mask_BT: Tensor | None = None
@@ -145,8 +147,13 @@ class ConceptMemory(nn.Module):
         asked, answer = self._split(x_BTF.to(state.table.dtype), mask_BT)
         ring_BTR4, totals_BT4, ring_BR4, totals_B4 = _recent(asked, answer, state)
         rows_BTK6, table_BC6 = self._rows(asked, answer, totals_BT4[..., 0], state.table)
-        z_BTZ = self._read(asked, rows_BTK6, ring_BTR4, totals_BT4)
-        return z_BTZ.to(x_BTF.dtype), ConceptState(table_BC6, ring_BR4, totals_B4)
+        met_BS1 = (
+            F.pad(_newly_met(asked, answer, rows_BTK6).cumsum(1), (0, 0, 1, 0)) + state.totals[:, None, 4:]
+        )
+        totals_BT5 = torch.cat([totals_BT4, met_BS1[:, :-1]], -1)
+        z_BTZ = self._read(asked, rows_BTK6, ring_BTR4, totals_BT5)
+        totals_B5 = torch.cat([totals_B4, met_BS1[:, -1]], -1)
+        return z_BTZ.to(x_BTF.dtype), ConceptState(table_BC6, ring_BR4, totals_B5)
 
     def step(
         self, x_BF: Tensor, state: ConceptState, *, mask_B: Tensor | None = None
@@ -175,39 +182,53 @@ class ConceptMemory(nn.Module):
         entry_B14 = torch.stack(_entry(asked, answer), -1)[:, None]
         ring_BR4 = torch.cat([state.ring[:, 1:], entry_B14], 1)
         gain_B3 = torch.cat([torch.ones_like(win_B1), win_B1, residual_B1], 1)
-        totals_B4 = torch.cat([state.totals[:, :3] + gain_B3, minutes_B1], 1)
-        ring_BR4, totals_B4 = where(answer.writes, (ring_BR4, totals_B4), (state.ring, state.totals))
-        return z_BZ.to(x_BF.dtype), ConceptState(table_BC6, ring_BR4, totals_B4)
+        met_B1 = state.totals[:, 4:] + _newly_met(asked, answer, rows_BK6)
+        totals_B5 = torch.cat([state.totals[:, :3] + gain_B3, minutes_B1, met_B1], 1)
+        ring_BR4, totals_B5 = where(answer.writes, (ring_BR4, totals_B5), (state.ring, state.totals))
+        return z_BZ.to(x_BF.dtype), ConceptState(table_BC6, ring_BR4, totals_B5)
 
     @torch.no_grad()
-    def set_difficulty(self, question_Q2: Tensor, concept_C2: Tensor) -> ConceptMemory:
-        """Share of correct answers and number of answers in training, of each question and concept; returns self.
+    def set_tables(self, question_Q8: Tensor, concept_C4: Tensor, pair_CC: Tensor) -> ConceptMemory:
+        """What training told of each question and concept; returns self. All is rounded to the grid.
 
-        Row 0 of `concept_C2` is of all answers; of `question_Q2` it is not looked at. Shares are rounded to the grid.
-        The shares that a model is trained with must not count the very student: the share would tell the answer.
+        The tables that a model is trained with must not count the very student: they would tell the answer.
+
+        Args:
+            question_Q8: share of right answers, number of answers, share after a wrong, after a right and as the very
+                first answer of a student, and in what situation it came: means of `run`, `c_attempts` and `s_rate`.
+                Row 0 is of any question; its number of answers is taken as 0.
+            concept_C4: share of right answers, number of answers, and as the first concept of an answer: mean number of
+                answers before it, share of answers that follow one on another concept. Row 0 is of all answers.
+            pair_CC: share of right answers on a first concept (column) right after one on another (row; 0 none).
 
         Raises:
-            ValueError: where shapes do not fit the vocabulary, or a share is not one.
+            ValueError: where shapes do not fit the vocabulary, a number is not finite, or a share is not one.
         """
-        for name, new in (("question_Q2", question_Q2), ("concept_C2", concept_C2)):
-            own = getattr(self, name)
-            if new.shape != own.shape or not ((new[:, 0] >= 0) & (new[:, 0] <= 1) & (new[:, 1] >= 0)).all():
+        for name, new in (("question_Q8", question_Q8), ("concept_C4", concept_C4), ("pair_CC", pair_CC)):
+            own, share = getattr(self, name), new if name == "pair_CC" else new[:, 0]
+            if new.shape != own.shape or not (
+                torch.isfinite(new).all() and ((share >= 0) & (share <= 1)).all()
+            ):
                 raise ValueError(
-                    f"ConceptMemory.set_difficulty: {name} is {tuple(new.shape)}; wanted {tuple(own.shape)}, with "
-                    "shares between 0 and 1 and counts from 0"
+                    f"ConceptMemory.set_tables: {name} is {tuple(new.shape)}; wanted {tuple(own.shape)}, finite, and "
+                    "shares between 0 and 1"
                 )
-            own.copy_(torch.stack([_on_grid(new[:, 0].double()), new[:, 1].double()], -1))
-        self.question_Q2[0, 1] = 0  # what is unknown has no share of its own
+            own.copy_(_on_grid(new.double()))
+        self.question_Q8[0, 1] = 0
         return self
 
     def _split(self, x: Tensor, mask: Tensor | None) -> tuple[_Asked, _Answer]:
         question, concept_K = known_ids(x, self.num_questions, self.num_concepts)
-        p_K = self.concept_C2[concept_K][..., 0].to(x.dtype)
-        own, count = self.question_Q2[question].to(x.dtype).unbind(-1)
-        p = torch.where(count > 0, own, _on_grid(_mean_share(p_K, _counted(concept_K))))
+        concept_K4 = self.concept_C4[concept_K].to(x.dtype)
+        question_8 = self.question_Q8[question].to(x.dtype)
+        counted_K = _counted(concept_K).to(x.dtype)
+        mean = (concept_K4[..., 0] * counted_K).sum(-1) / counted_K.sum(-1)
+        p = torch.where(question_8[..., 1] > 0, question_8[..., 0], _on_grid(mean))
         writes, win = torch.isfinite(x[..., 1]), is_right(x[..., 1]).to(x.dtype)
         writes = writes if mask is None else writes & mask
-        return _Asked(question, concept_K, x[..., 2], p, count, p_K), _Answer(writes, win, win - p)
+        return _Asked(question, concept_K, x[..., 2], p, question_8, concept_K4), _Answer(
+            writes, win, win - p
+        )
 
     def _rows(
         self, asked: _Asked, answer: _Answer, number_BT: Tensor, table_BC6: Tensor
@@ -256,7 +277,7 @@ class ConceptMemory(nn.Module):
         found_BM6 = torch.cat(found, -1).to(table_BC6.dtype)
         return found_BM6[:, :-rows].unflatten(1, (time, slots)), found_BM6[:, -rows:]
 
-    def _read(self, asked: _Asked, rows_K6: Tensor, ring_R4: Tensor, totals_4: Tensor) -> Tensor:
+    def _read(self, asked: _Asked, rows_K6: Tensor, ring_R4: Tensor, totals_5: Tensor) -> Tensor:
         """Features (..., Z) of what is asked, given what was there before."""
         dtype = rows_K6.dtype
         attempts_K1, bits_K1 = rows_K6[..., :1], rows_K6[..., 2:3]
@@ -265,7 +286,7 @@ class ConceptMemory(nn.Module):
         outcome_KJ = halved_KJ[..., :-1] - 2 * halved_KJ[..., 1:]
         there_KJ = (attempts_K1 > torch.arange(BITS, device=rows_K6.device)).to(dtype)
         slots = [
-            asked.p_K[..., None],
+            asked.concept_K4[..., :1],
             rows_K6[..., :2],
             rows_K6[..., 3:4],
             (attempts_K1 == 0).to(dtype),
@@ -276,7 +297,7 @@ class ConceptMemory(nn.Module):
         slots_S = (torch.cat(slots, -1) * counted_K[..., None]).sum(-2)
 
         question_R, concept_R, win_R, residual_R = ring_R4.unbind(-1)
-        answers_1, first_1, age_R = totals_4[..., :1], asked.concept_K[..., :1], self.age_R.to(dtype)
+        answers_1, first_1, age_R = totals_5[..., :1], asked.concept_K[..., :1], self.age_R.to(dtype)
         question_1 = asked.question[..., None]
         same_R = (question_R == question_1) & (question_1 > 0)
         other_R = (concept_R != first_1) | (first_1 == 0)
@@ -293,22 +314,28 @@ class ConceptMemory(nn.Module):
             slots_S,
             win_R - 0.5 * (age_R <= answers_1),
             residual_R,
-            totals_4[..., :3],
+            totals_5[..., :3],
             asked.p[..., None],
         ]
-        terms += [asked.trials[..., None], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
+        terms += [asked.question_8[..., 1:2], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
         v_V = torch.cat(terms, -1)
         with torch.autocast(v_V.device.type, enabled=False):
             numerator_Z = v_V @ self.numerator_VZ.to(dtype) + self.numerator_Z.to(dtype)
             denominator_Z = v_V @ self.denominator_VZ.to(dtype) + self.denominator_Z.to(dtype)
 
-        least_1 = torch.where(counted_K > 0, asked.p_K, 1.0).amin(-1, keepdim=True)
+        least_1 = torch.where(counted_K > 0, asked.concept_K4[..., 0], 1.0).amin(-1, keepdim=True)
         number_K = rows_K6[..., 4]
         ago_K = torch.where(number_K > 0, answers_1 + 1 - number_K, NEVER).clamp(max=NEVER)
-        then_2 = torch.cat([rows_K6[..., 5].amax(-1, keepdim=True), totals_4[..., 3:]], -1)
+        then_2 = torch.cat([rows_K6[..., 5].amax(-1, keepdim=True), totals_5[..., 3:4]], -1)
         minutes_2 = torch.where(then_2 > NO_TIME, asked.minutes[..., None] - then_2, none)
         others = [least_1, ago_K.amin(-1, keepdim=True), minutes_2]
-        return torch.cat([numerator_Z / denominator_Z, *others], -1)
+
+        after_3, win_1 = asked.question_8[..., 2:5], win_R[..., -1:]  # after a wrong one, a right one, none
+        after_1 = torch.where(win_1 > 0, after_3[..., 1:2], after_3[..., :1])
+        after_1 = torch.where(answers_1 > 0, after_1, after_3[..., 2:])
+        pair_1 = self.pair_CC.flatten()[concept_R[..., -1:].long() * len(self.pair_CC) + first_1].to(dtype)
+        told = [totals_5[..., 4:], after_1, asked.question_8[..., 5:], asked.concept_K4[..., 0, 2:], pair_1]
+        return torch.cat([numerator_Z / denominator_Z, *others, *told], -1)
 
 
 def known_ids(x: Tensor, num_questions: int, num_concepts: int) -> tuple[Tensor, Tensor]:
@@ -339,16 +366,29 @@ def _counted(concept_K: Tensor) -> Tensor:
     return used_K | (first_K & ~used_K.any(-1, keepdim=True))
 
 
-def _mean_share(p_K: Tensor, counted_K: Tensor) -> Tensor:
-    return (p_K * counted_K).sum(-1) / counted_K.to(p_K.dtype).sum(-1)
-
-
 def _on_grid(p: Tensor) -> Tensor:
     return (p * GRID).round() / GRID
 
 
 def _minutes(asked: _Asked) -> Tensor:
     return torch.where(torch.isfinite(asked.minutes), asked.minutes, NO_TIME)
+
+
+def _newly_met(asked: _Asked, answer: _Answer, rows_K6: Tensor) -> Tensor:
+    """Concepts of the row that the student had never answered before and now does: (..., 1)."""
+    new_K = (rows_K6[..., 0] == 0) & (asked.concept_K > 0) & answer.writes[..., None]
+    return new_K.to(rows_K6.dtype).sum(-1, keepdim=True)
+
+
+def _nothing_known(questions: int, concepts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tables (questions, 8), (concepts, 4) and (concepts, concepts) of no training at all."""
+    question_8 = torch.tensor([0.5, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.5])
+    concept_4 = torch.tensor([0.5, 0.0, 0.0, 0.5])
+    return (
+        question_8.repeat(questions, 1),
+        concept_4.repeat(concepts, 1),
+        torch.full((concepts, concepts), 0.5),
+    )
 
 
 def _entry(asked: _Asked, answer: _Answer) -> tuple[Tensor, ...]:
@@ -378,7 +418,7 @@ def _recent(asked: _Asked, answer: _Answer, state: ConceptState) -> tuple[Tensor
     writes_BT = answer.writes.long()
     number_BS = F.pad(writes_BT.cumsum(1), (1, 0))  # S = T + 1: answers before each step and after the last
     length = RING + time + 1
-    minutes_BR1 = state.totals[:, None, 3:].expand(-1, RING, -1)
+    minutes_BR1 = state.totals[:, None, 3:4].expand(-1, RING, -1)
     rows_BT5 = torch.stack([*_entry(asked, answer), _minutes(asked)], -1)
     all_BL5 = F.pad(torch.cat([state.ring, minutes_BR1], -1), (0, 0, 0, time + 1))
     target_BT = _flat(torch.where(answer.writes, RING + number_BS[:, :-1], length - 1), length)
@@ -453,3 +493,10 @@ TERMS = (
 
 LINEAR = _linear_features()
 OTHERS = ("c_min", "c_ago", "c_minutes", "s_minutes")
+TOLD = (
+    *("s_concepts", "q_last_mean", "q_run_mean", "q_attempts_mean", "q_rate_mean"),
+    *("c_position", "c_fresh", "cc_mean"),
+)
+"""Concepts met, and what the tables tell of the question after such a last answer, of the situations in which question
+and first concept come, and of the first concept after that of the last answer.
+"""

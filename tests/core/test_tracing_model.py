@@ -45,11 +45,10 @@ def model() -> TracingModel:
     """The whole stack; its network has random weights, its trees and its calibration are fitted."""
     torch.manual_seed(0)
     memory, train = ConceptMemory(QUESTIONS, CONCEPTS, slots=SLOTS), rows(40, 100, 1)
-    share_Q, share_C = torch.rand(QUESTIONS + 1), torch.rand(CONCEPTS + 1)
-    memory.set_difficulty(
-        torch.stack([share_Q, torch.arange(QUESTIONS + 1) % 4.0], -1),
-        torch.stack([share_C, torch.full_like(share_C, 9)], -1),
-    )
+    question_Q8, concept_C4 = torch.rand(QUESTIONS + 1, 8), torch.rand(CONCEPTS + 1, 4)
+    question_Q8[:, 1] = torch.arange(QUESTIONS + 1) % 4
+    question_Q8[::4, 2:] = question_Q8[0, 2:]
+    memory.set_tables(question_Q8, concept_C4, torch.rand(CONCEPTS + 1, CONCEPTS + 1))
     z_BTZ, _ = memory(train)
     answered_BT = torch.isfinite(train[..., 1])
     network = TracingNetwork(memory, recall=Recurrent(Aaren, 32, num_layers=2), d_model=32)
@@ -179,7 +178,7 @@ def test_every_weight_of_the_network_learns() -> None:
 def test_a_question_without_training_answers_is_any_other_of_its_concept() -> None:
     network, memory = model().members["network"], model().memory
     x_BTF = rows(1, 1, 9)
-    x_BTF[..., 0] = float(torch.nonzero(memory.question_Q2[:, 1] == 0)[1])
+    x_BTF[..., 0] = float(torch.nonzero(memory.question_Q8[:, 1] == 0)[1])
     unknown_BTF = x_BTF.clone()
     unknown_BTF[..., 0] = QUESTIONS + 7
     assert model()(x_BTF)[0].equal(model()(unknown_BTF)[0])
