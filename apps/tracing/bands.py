@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import torch
+from sklearn.isotonic import IsotonicRegression
 
 from ...core.tracing import TracingModel
 from ...data.tracing.answers import CORRECT, MINUTES, SLOT_1, Answers
@@ -21,7 +22,7 @@ from ...serving.tracing.asking import insert
 EDGES = (0, 1, 2, 5, 10, 20, 50)
 """Earlier answers on the concept, from which a band holds."""
 FEWEST = 200
-"""Pairs that a band needs; with fewer it is that of the band before it."""
+"""Pairs that a band needs; with fewer it is that of all pairs."""
 MOST = 60_000
 """Answers that are looked at."""
 CELLS = 16_384
@@ -48,16 +49,16 @@ def band_table(
     p = _forecasts(model, whole)
     residual_P = answers.x[first_P, CORRECT] - p[own_n[first_P]]
     other_P = answers.x[second_P, CORRECT] - p[asked_P]
-    spread: list[float] = []
+    covariance, weight = [], []
     for low, high in zip(EDGES, [*EDGES[1:], np.inf], strict=True):
         inside = (earlier_P >= low) & (earlier_P < high)
-        if inside.sum() < FEWEST and spread:
-            spread.append(spread[-1])
-            continue
-        pairs = inside if inside.sum() >= FEWEST else np.ones_like(inside)
-        covariance = float(np.cov(residual_P[pairs], other_P[pairs])[0, 1])
-        spread.append(round(float(np.sqrt(max(covariance, 0.0))), 5))
-    return {"answers": list(EDGES), "sd": spread}
+        weight.append(int(inside.sum()))
+        enough = inside if weight[-1] >= FEWEST else np.ones_like(inside)
+        covariance.append(float(np.cov(residual_P[enough], other_P[enough])[0, 1]))
+    # one more answer never makes the forecast less sure; what the noise says otherwise is pooled
+    falling = IsotonicRegression(increasing=False).fit(EDGES, covariance, sample_weight=np.maximum(weight, 1))
+    spread = np.sqrt(np.maximum(falling.predict(EDGES), 0.0))
+    return {"answers": list(EDGES), "sd": [round(float(sd), 5) for sd in spread]}
 
 
 def same_concept_pairs(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,19 +11,21 @@ import torch
 from ...core.layers.concept_memory import ConceptMemory
 from ...data.split import group_folds
 from ...data.tracing.encode import Answers, Vocabulary
-from ...data.tracing.shrinkage import Difficulty
+from ...data.tracing.situations import Tables, situation_tables
 
 CELLS = 65_536
 """Answers of one call: the memory takes some kilobytes an answer while it runs."""
 
 
-def memory_of(vocabulary: Vocabulary, difficulty: Difficulty | None = None) -> ConceptMemory:
-    """The memory that is deployed, or one with another difficulty of questions and concepts."""
-    told = vocabulary.difficulty if difficulty is None else difficulty
+def memory_of(vocabulary: Vocabulary, tables: Tables | None = None) -> ConceptMemory:
+    """A memory of these questions and concepts, with what training told of them; None leaves it untold."""
     memory = ConceptMemory(
         len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1, slots=vocabulary.slots
     )
-    return memory.set_difficulty(torch.from_numpy(told.question), torch.from_numpy(told.concept))
+    if tables is not None:
+        told = (torch.from_numpy(table) for table in (tables.question, tables.concept, tables.pair))
+        memory.set_tables(*told)
+    return memory
 
 
 @torch.no_grad()
@@ -38,16 +40,16 @@ def features(memory: ConceptMemory, answers: Answers) -> np.ndarray:
 
 
 def out_of_fold(vocabulary: Vocabulary, answers: Answers, *, folds: int, seed: int) -> np.ndarray:
-    """(n, Z) features of training answers, each from what the students of the other folds tell about difficulty.
+    """(n, Z) features of training answers, each from what the students of the other folds tell of the questions.
 
-    A share that counts a student's own answers would tell what is to be predicted.
+    A table that counts a student's own answers would tell what is to be predicted.
 
     Raises:
         ValueError: there are fewer students than folds.
     """
     parts = []
     for others, held in group_folds(answers.students, folds, seed=seed):
-        memory = memory_of(vocabulary, vocabulary.out_of_fold(answers, others))
+        memory = memory_of(vocabulary, situation_tables(vocabulary, answers, others))
         parts.append((held, features(memory, answers.take(held))))
     z_NZ = np.empty((len(answers), parts[0][1].shape[1]), np.float32)
     for held, part_NZ in parts:

@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from ...core.layers.concept_memory import ConceptMemory
 from ...core.layers.distance_attention import DistanceAttention
 from ...core.layers.lstm import LSTM
 from ...core.layers.same_concept import SameConcept
@@ -29,6 +30,7 @@ from ...core.trees import TreeEnsemble
 from ...data.tracing.answers import CORRECT
 from ...data.tracing.encode import Vocabulary
 from ...data.tracing.metrics import auc
+from ...data.tracing.situations import situation_tables
 from ..module import Batch, TaskModule
 from .boosting import fit_trees
 from .bundle import write_tracing_bundle
@@ -58,7 +60,7 @@ class TracingModule(TaskModule):
         trees: whether boosted trees stand beside the network.
         num_trees: at most; validation stops them.
         tree_depth, tree_lr: of the trees.
-        folds: parts of the training students that are left out in turn for the difficulty of questions.
+        folds: parts of the training students that are left out in turn for what is told of questions.
     """
 
     model: TracingModel
@@ -104,8 +106,8 @@ class TracingModule(TaskModule):
     def prepare(self, frame: pl.DataFrame, *, seed: int) -> Featured:
         """Make the model for the questions and concepts of a training log; its answers with their features."""
         self.vocabulary = Vocabulary.fit(frame)
-        self._build()
         answers = self.vocabulary.encode(frame)
+        self._build(memory_of(self.vocabulary, situation_tables(self.vocabulary, answers)))
         if len(answers.students) < self.hparams.folds:
             raise ValueError(
                 f"the log to train on has {len(answers.students)} students; wanted at least {self.hparams.folds}, one "
@@ -176,6 +178,7 @@ class TracingModule(TaskModule):
         if hp.trees:
             own_N = np.isfinite(training.x[:, CORRECT])
             self._build(
+                self.model.memory,
                 fit_trees(
                     training.z[own_N],
                     training.x[own_N, CORRECT],
@@ -185,7 +188,7 @@ class TracingModule(TaskModule):
                     depth=hp.tree_depth,
                     lr=hp.tree_lr,
                     seed=seed,
-                )
+                ),
             )
         logit_NM = torch.from_numpy(self.member_logits(watched)[given_N])
         self.model.calibration.fit(logit_NM, torch.from_numpy(y_N[given_N]))
@@ -216,7 +219,8 @@ class TracingModule(TaskModule):
         boosted = any(name.startswith("model.members.trees.") for name in checkpoint["state_dict"])
         if self.vocabulary is None:  # a fit that goes on has built its own
             self.vocabulary = vocabulary
-            self._build(TreeEnsemble(memory_of(vocabulary).out_features) if boosted else None)
+            memory = memory_of(vocabulary)
+            self._build(memory, TreeEnsemble(memory.out_features) if boosted else None)
         elif (self.vocabulary.questions, self.vocabulary.concepts) != (
             vocabulary.questions,
             vocabulary.concepts,
@@ -227,10 +231,9 @@ class TracingModule(TaskModule):
                 f"{len(self.vocabulary.concepts) - 1}; go on with the same data, or start afresh"
             )
 
-    def _build(self, trees: TreeEnsemble | None = None) -> None:
-        """The model for this vocabulary; the network that there is stays."""
+    def _build(self, memory: ConceptMemory, trees: TreeEnsemble | None = None) -> None:
+        """The model on this memory; the network that there is stays."""
         hp = self.hparams
-        memory = memory_of(self._vocabulary())
         made = "model" in self._modules
         network = (
             self.network
