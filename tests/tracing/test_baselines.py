@@ -128,3 +128,28 @@ def test_bad_names_and_empty_logs_are_refused(logs):
         fit_baseline("hgb", train, valid)
     with pytest.raises(ValueError, match="the validation log has no answers"):
         fit_baseline("pfa", train, valid.with_columns(pl.lit(None, pl.Int8).alias("correct")))
+
+
+def test_benchmarks_run_on_simulated_students(monkeypatch, tmp_path):
+    from remem.apps.tracing import bench_baselines
+    from remem.apps.tracing.sets import load_log
+
+    monkeypatch.setattr(bench_baselines, "load_log", lambda **_: load_log(name="simulated"))
+    rows = bench_baselines.tracing_baselines(quick=True)
+    assert [row["model"] for row in rows] == ["question_mean", "bkt"]
+    assert rows[0]["core"] == pytest.approx(0.5, abs=1e-3)
+    (features,) = bench_baselines.tracing_features(seeds=1, quick=True)
+    assert features["seconds"] < 10
+
+
+def test_every_fold_is_judged_by_students_it_never_trained_on():
+    from remem.apps.tracing.bench_baselines import crossed
+    from remem.apps.tracing.sets import load_log
+
+    judged = []
+    for split in crossed(load_log(name="simulated")):
+        (test,) = split.tests.values()
+        judged += test["student_id"].unique().to_list()
+        parts = [part["student_id"].unique() for part in (split.train, split.valid, test)]
+        assert pl.concat(parts).is_unique().all()
+    assert len(judged) == len(set(judged)) > 0
