@@ -28,6 +28,7 @@ from ...core.tracing import TracingModel, TracingNetwork
 from ...core.trees import TreeEnsemble
 from ...data.tracing.encode import Vocabulary
 from ...data.tracing.schema import conform
+from ...data.tracing.situations import situation_tables
 from ...serving.states import State
 from ...serving.tracing.graphs import TracingGraphs
 from .bundle import write_tracing_bundle
@@ -87,7 +88,7 @@ def _default_bundle(folder: Path, *, trees: int) -> tuple[TracingModel, TracingG
     )
     vocabulary = Vocabulary.fit(conform(frame, source="made up").frame)
     answers = vocabulary.encode(conform(frame, source="made up").frame)
-    memory = memory_of(vocabulary)
+    memory = memory_of(vocabulary, situation_tables(vocabulary, answers))
     z_NZ = features(memory, answers)
     boosted = xgboost.train(
         {"max_depth": DEPTH, "objective": "binary:logistic", "tree_method": "hist"},
