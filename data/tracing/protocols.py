@@ -24,7 +24,7 @@ import polars as pl
 
 from .metrics import answer_metrics, auc_difference
 from .repeats import from_repeat_rows, is_repeat
-from .slices import slice_masks
+from .slices import Seen, slice_masks
 
 PROTOCOLS = ("honest", "pykt", "akt-legacy")
 LEAST_ANSWERS = 3
@@ -133,12 +133,12 @@ def _legacy(log: pl.DataFrame) -> Trial:
     return Trial("akt-legacy", cut, cut, item, scored, leak_share=leak)
 
 
-def evaluate(trial: Trial, p: np.ndarray, *, train: pl.DataFrame | None = None) -> list[dict[str, object]]:
+def evaluate(trial: Trial, p: np.ndarray, *, train: Seen | None = None) -> list[dict[str, object]]:
     """Figures of a forecast: the first row is the headline, the others are parts of it.
 
     Args:
         p: (rows of trial.log,) forecasts.
-        train: the log that the model was fitted on, for the parts by how often a question was seen.
+        train: of the model, for the parts by how often a question was seen in it.
 
     Returns:
         Rows `protocol, part, n, auc, nll, accuracy, brier, ece`; the first, with part "all", has `core` (questions

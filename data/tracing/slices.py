@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -13,12 +15,16 @@ LONG = 200
 """An answer with more answers of the student before it has a long history."""
 
 
-def slice_masks(log: pl.DataFrame, train: pl.DataFrame | None = None) -> dict[str, np.ndarray]:
+Seen = pl.DataFrame | Mapping[str, float]
+"""How often questions were seen in training: the training log, or question -> number of training answers."""
+
+
+def slice_masks(log: pl.DataFrame, train: Seen | None = None) -> dict[str, np.ndarray]:
     """(rows,) masks by name: what each answer of a log was given on.
 
     Args:
         log: a conformed log; rows without an answer belong to no slice.
-        train: the log that the model was fitted on. Without it there are no `unseen_question`, `rare_question`.
+        train: of the model. Without it there are no `unseen_question`, `rare_question`.
 
     Returns:
         `first_answer` of a student; `answers_2_5`; `unseen_question`, with no training answer; `rare_question`, with
@@ -38,15 +44,23 @@ def slice_masks(log: pl.DataFrame, train: pl.DataFrame | None = None) -> dict[st
     if train is None or log["question_id"].null_count() == log.height:
         del columns["unseen_question"], columns["rare_question"]
     else:
-        answers = train.filter(answered & pl.col("question_id").is_not_null())
-        seen = answers.group_by("question_id").agg(pl.len().alias("seen"))
+        seen = _counted(train)
         log = log.join(seen, on="question_id", how="left", maintain_order="left")
         log = log.with_columns(pl.col("seen").fill_null(0))
     masks = log.select((answered & mask).fill_null(False).alias(name) for name, mask in columns.items())
     return {name: masks[name].to_numpy() for name in masks.columns}
 
 
-def slice_metrics(log: pl.DataFrame, p: np.ndarray, train: pl.DataFrame | None = None) -> pl.DataFrame:
+def _counted(train: Seen) -> pl.DataFrame:
+    """`question_id, seen`."""
+    if isinstance(train, pl.DataFrame):
+        answers = train.filter(pl.col("correct").is_not_null() & pl.col("question_id").is_not_null())
+        return answers.group_by("question_id").agg(pl.len().cast(pl.Float64).alias("seen"))
+    counts = {"question_id": list(train), "seen": list(train.values())}
+    return pl.DataFrame(counts, {"question_id": pl.String, "seen": pl.Float64})
+
+
+def slice_metrics(log: pl.DataFrame, p: np.ndarray, train: Seen | None = None) -> pl.DataFrame:
     """`slice, n, auc, nll, accuracy, brier, ece`: all answers first, then every slice that is not empty.
 
     Args:

@@ -186,6 +186,8 @@ def test_slices():
         "several_concepts": [1],
     }
     assert "rare_question" not in slice_masks(test)
+    counted = slice_masks(test, {"often": 5, "once": 1.0, "elsewhere": 9})
+    assert {name: np.flatnonzero(mask).tolist() for name, mask in counted.items()} == masks
     table = slice_metrics(test, np.array([0.9, 0.2, np.nan, 0.4, 0.6]), train)
     assert table["slice"].to_list()[0] == "all"
     assert dict(zip(table["slice"], table["n"], strict=True))["all"] == 4
