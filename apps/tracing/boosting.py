@@ -19,6 +19,7 @@ def fit_trees(
     least_weight: float = 20.0,
     rows: float = 0.8,
     columns: float = 0.5,
+    penalty: float = 5.0,
     patience: int = 30,
     seed: int = 0,
 ) -> TreeEnsemble:
@@ -31,7 +32,8 @@ def fit_trees(
         depth: of each tree.
         lr: learning rate.
         least_weight: least sum of p (1 - p) in a leaf.
-        rows, columns: share of rows each tree, and of columns each node, sees.
+        rows, columns: share of rows and of columns that each tree sees.
+        penalty: on the squares of leaf values.
         patience: trees without a better log loss on validation before it stops.
         seed: of these draws.
     """
@@ -48,7 +50,9 @@ def fit_trees(
             "eta": lr,
             "min_child_weight": least_weight,
             "subsample": rows,
-            "colsample_bynode": columns,
+            "colsample_bytree": columns,
+            "lambda": penalty,
+            "max_bin": 128,
             "seed": seed,
         },
         train,

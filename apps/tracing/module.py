@@ -40,6 +40,8 @@ from .pieces import Featured, whole_batches
 
 RecallName = Literal["recurrent", "attention", "cakt"]
 CELLS = 8_192
+BETAS = (0.9, 0.98)
+"""Of AdamW: a fit has few steps."""
 _VOCABULARY = "vocabulary"  # key inside a checkpoint
 
 
@@ -77,9 +79,9 @@ class TracingModule(TaskModule):
         weight_decay: float = 0.01,
         patience: int = 2,
         trees: bool = True,
-        num_trees: int = 600,
+        num_trees: int = 400,
         tree_depth: int = 5,
-        tree_lr: float = 0.05,
+        tree_lr: float = 0.06,
         folds: int = 5,
     ) -> None:
         super().__init__()
@@ -118,16 +120,19 @@ class TracingModule(TaskModule):
         if len(np.unique(answers.x[given_N, CORRECT])) < 2:
             raise ValueError("the log to train on has only right or only wrong answers; wanted some of both")
         self.network.fit_preprocess(torch.from_numpy(z_NZ))
-        return Featured(answers.x, z_NZ, answers.offsets)
+        return Featured(answers.x, z_NZ, answers.offsets, answers.row)
 
     def featured(self, frame: pl.DataFrame) -> Featured:
         """The answers of other students with the features that the deployed memory gives them."""
         answers = self._vocabulary().encode(frame)
-        return Featured(answers.x, features(self.model.memory, answers), answers.offsets)
+        z_NZ = features(self.model.memory, answers)
+        return Featured(answers.x, z_NZ, answers.offsets, answers.row)
 
     def configure_optimizers(self) -> dict[str, object]:
         hp = self.hparams
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=hp.lr, weight_decay=hp.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=hp.lr, weight_decay=hp.weight_decay, betas=BETAS
+        )
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, hp.lr, total_steps=steps, pct_start=0.15)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

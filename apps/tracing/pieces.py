@@ -24,11 +24,15 @@ BLUR = 0.15
 
 @dataclass(frozen=True)
 class Featured:
-    """Answers and their features: x (n, F), z (n, Z), students one after the other from offsets (S + 1,)."""
+    """Answers and their features: x (n, F), z (n, Z), students one after the other from offsets (S + 1,).
+
+    row (n,): the row of the log that each answer came from.
+    """
 
     x: np.ndarray
     z: np.ndarray
     offsets: np.ndarray
+    row: np.ndarray
 
     def pieces(self, length: int | None) -> np.ndarray:
         """(P, 2) first row and end of each piece of at most `length` answers; None leaves histories whole."""

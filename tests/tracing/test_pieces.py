@@ -13,7 +13,7 @@ def rows():
     n = sum(LENGTHS)
     x = np.stack([np.arange(1, n + 1), np.ones(n), np.full(n, 9.0), np.ones(n)], axis=1).astype(np.float32)
     z = np.arange(1, n + 1, dtype=np.float32)[:, None] * 10
-    return Featured(x, z, np.concatenate([[0], np.cumsum(LENGTHS)]))
+    return Featured(x, z, np.concatenate([[0], np.cumsum(LENGTHS)]), np.arange(n))
 
 
 def test_pieces_cover_every_history_in_order(rows):
