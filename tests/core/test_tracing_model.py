@@ -51,7 +51,7 @@ def model() -> TracingModel:
     memory.set_tables(question_Q8, concept_C4, torch.rand(CONCEPTS + 1, CONCEPTS + 1))
     z_BTZ, _ = memory(train)
     answered_BT = torch.isfinite(train[..., 1])
-    network = TracingNetwork(memory, recall=Recurrent(Aaren, 32, num_layers=2), d_model=32)
+    network = TracingNetwork(memory, recall=Recurrent(Aaren, 32), d_model=32)
     network.fit_preprocess(z_BTZ, answered_BT)
     for parameter in (*network.head[-1].parameters(), *network.skip.parameters()):
         torch.nn.init.normal_(parameter, std=0.1)  # zero before training: nothing could be told apart
