@@ -44,7 +44,8 @@ RECALLS: dict[str, tuple[Callable[[int], Recall], int]] = {
     "lstm, same size": (lambda steps: Recurrent(LSTM, WIDTH, num_layers=2, ff_mult=3), 12),
     "attention": (lambda steps: DistanceAttention(WIDTH, window=steps), 12),
 }
-"""Name -> memory for students of so many answers, and its epochs: those after which validation gains nothing more."""
+"""Name -> memory for students of so many answers, and its epochs. The others have stopped gaining by then; CAKT, the
+slowest, has not."""
 
 
 def tracing_practice(
