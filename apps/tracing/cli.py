@@ -8,6 +8,9 @@ take --out DIR and go on from there. Every one of them has --help.
     remem tracing fit --data.path=log.csv --data.columns.user=student_id --out out/mine
     remem tracing fit --model.recall=cakt --model.trees=false          one network, without trees beside it
     remem tracing fit --model.layer=remem.core.Aaren                   another memory layer in it
+
+With no --config, configs/default.yaml is taken; `--data.set=assistments2017` takes configs/long.yaml, and so does
+`--config long`: for histories of hundreds of answers.
 """
 
 from __future__ import annotations
@@ -20,9 +23,15 @@ from .. import arguments as shared
 CONFIGS = Path(__file__).parent / "configs"
 
 
+def preset(arguments: Sequence[str]) -> Path:
+    """The packaged config that fits the arguments (see the module's text)."""
+    long = "--data.set assistments2017" in " ".join(arguments).replace("=", " ")
+    return CONFIGS / ("long.yaml" if long else "default.yaml")
+
+
 def with_config(arguments: Sequence[str]) -> list[str]:
-    """Arguments with a config first: the user's own, a packaged name, that of the fit in `--out`, or the default."""
-    return shared.with_config(arguments, configs=CONFIGS, preset=lambda _: CONFIGS / "default.yaml")
+    """Arguments with a config first: the user's own, a packaged name, that of the fit in `--out`, or the preset."""
+    return shared.with_config(arguments, configs=CONFIGS, preset=preset)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -57,7 +57,7 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
         layer: str | Callable[..., Any] | None = None,
         d_model: int = 64,
         trees: bool = True,
-        max_epochs: int = 4,
+        max_epochs: int = 5,
         monotone: bool = False,
         random_state: int = 0,
         verbose: bool = False,

@@ -9,6 +9,7 @@ Shape legend: B batch, T time, F columns of the answers, Z features, N answered 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -134,7 +135,8 @@ class TracingModule(TaskModule):
             self.network.parameters(), lr=hp.lr, weight_decay=hp.weight_decay, betas=BETAS
         )
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, hp.lr, total_steps=steps, pct_start=0.15)
+        # a function of the step, not OneCycleLR: a fit that goes on from a checkpoint may be given more epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
@@ -271,3 +273,11 @@ class TracingModule(TaskModule):
         logit_N, y_N = (torch.cat(part).double().cpu() for part in zip(*self.watched, strict=True))
         self.watched.clear()
         self.log(f"{stage}_auc", auc(y_N.numpy(), logit_N.sigmoid().numpy()), prog_bar=True)
+
+
+def one_cycle(done: float, *, warm_up: float = 0.15, first: float = 0.04, last: float = 1e-3) -> float:
+    """Share of the learning rate after `done` (0 to 1) of a fit: up from `first`, then down to `last`, by cosines."""
+    if done < warm_up:
+        return first + (1 - first) * (1 - math.cos(math.pi * done / warm_up)) / 2
+    falling = min((done - warm_up) / (1 - warm_up), 1.0)
+    return last + (1 - last) * (1 + math.cos(math.pi * falling)) / 2
