@@ -23,8 +23,8 @@ def memory_of(vocabulary: Vocabulary, tables: Tables | None = None) -> ConceptMe
         len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1, slots=vocabulary.slots
     )
     if tables is not None:
-        told = (torch.from_numpy(table) for table in (tables.question, tables.concept, tables.pair))
-        memory.set_tables(*told)
+        told = (tables.question, tables.concept, tables.pair, tables.run)
+        memory.set_tables(*map(torch.from_numpy, told))
     return memory
 
 

@@ -9,7 +9,8 @@ The parallel form sorts (concept, time) pairs instead of scanning over time. Wha
 then a difference of two running sums, plus what the state held.
 
 Shape legend: ... any leading axes, B batch, T time, F input columns, K concept slots of a row, C concepts + 1 (0 is
-none or unknown), Q questions + 1, R answers in the ring, Z features, N = T K pairs, M = N + C.
+none or unknown), Q questions + 1, S columns of their table, U states of a run, R answers in the ring, Z features,
+N = T K pairs, M = N + C.
 """
 
 from __future__ import annotations
@@ -39,6 +40,18 @@ NEVER = 16384.0
 """Answers since the last one on a concept, at most; also where there was none."""
 
 CONCEPT_DECAYS = {"fast": 0.5, "mid": 0.75, "slow": 0.875}
+MOST_TRIES = 3.0
+"""Tries at a question in a row that are told apart."""
+
+RUN_OUTCOMES = 4
+"""Last outcomes of a run on a concept that are told apart."""
+
+RATE_EDGES = ((11.0, 20.0), (18.0, 25.0))
+"""Fractions that part students who are rarely, often and mostly right."""
+
+TABLES = ("question_QS", "concept_C4", "pair_CC", "run_CU")
+QUESTION_COLUMNS = 18
+
 STUDENT_DECAYS = {"fast": 0.75, "mid": 0.875, "slow": 0.9375}
 
 
@@ -58,14 +71,14 @@ class _Asked(NamedTuple):
     """A row but for its outcome, and what the tables tell of it.
 
     question (...), concepts (..., K), minutes (...), expected share of right answers (...), its question's row of the
-    tables (..., 8), its concepts' rows (..., K, 4).
+    tables (..., S), its concepts' rows (..., K, 4).
     """
 
     question: Tensor
     concept_K: Tensor
     minutes: Tensor
     p: Tensor
-    question_8: Tensor
+    question_S: Tensor
     concept_K4: Tensor
 
 
@@ -94,9 +107,10 @@ class ConceptMemory(nn.Module):
         ValueError: where a number is too small.
     """
 
-    question_Q8: Tensor
+    question_QS: Tensor
     concept_C4: Tensor
     pair_CC: Tensor
+    run_CU: Tensor
     numerator_VZ: Tensor
     numerator_Z: Tensor
     denominator_VZ: Tensor
@@ -116,7 +130,7 @@ class ConceptMemory(nn.Module):
         self.in_features, self.out_names = 3 + slots, (*LINEAR, *OTHERS, *TOLD)
         self.out_features = len(self.out_names)
         tables = _nothing_known(num_questions + 1, num_concepts + 1)
-        for name, table in zip(("question_Q8", "concept_C4", "pair_CC"), tables, strict=True):
+        for name, table in zip(TABLES, tables, strict=True):
             self.register_buffer(name, table)
         numerators, denominators = zip(*LINEAR.values(), strict=True)
         for name, forms in (("numerator", numerators), ("denominator", denominators)):
@@ -188,24 +202,30 @@ class ConceptMemory(nn.Module):
         return z_BZ.to(x_BF.dtype), ConceptState(table_BC6, ring_BR4, totals_B5)
 
     @torch.no_grad()
-    def set_tables(self, question_Q8: Tensor, concept_C4: Tensor, pair_CC: Tensor) -> ConceptMemory:
+    def set_tables(
+        self, question_QS: Tensor, concept_C4: Tensor, pair_CC: Tensor, run_CU: Tensor
+    ) -> ConceptMemory:
         """What training told of each question and concept; returns self. All is rounded to the grid.
 
         The tables that a model is trained with must not count the very student: they would tell the answer.
 
         Args:
-            question_Q8: share of right answers, number of answers, share after a wrong, after a right and as the very
-                first answer of a student, and in what situation it came: means of `run`, `c_attempts` and `s_rate`.
+            question_QS: share of right answers, number of answers, share after a wrong, after a right and as the very
+                first answer of a student; in what situation it came: means of `run`, `c_attempts` and `s_rate`; the
+                share among students whose rate is below, between and from the `RATE_EDGES` on; and that at the first
+                try, then at the second, third and later tries in a row, each after a wrong and after a right one.
                 Row 0 is of any question; its number of answers is taken as 0.
             concept_C4: share of right answers, number of answers, and as the first concept of an answer: mean number of
                 answers before it, share of answers that follow one on another concept. Row 0 is of all answers.
             pair_CC: share of right answers on a first concept (column) right after one on another (row; 0 none).
+            run_CU: share of right answers on a first concept by the last outcomes of the run on it: column
+                2^m - 1 + bits after m of them, at most `RUN_OUTCOMES`, the newest as the lowest bit.
 
         Raises:
             ValueError: where shapes do not fit the vocabulary, a number is not finite, or a share is not one.
         """
-        for name, new in (("question_Q8", question_Q8), ("concept_C4", concept_C4), ("pair_CC", pair_CC)):
-            own, share = getattr(self, name), new if name == "pair_CC" else new[:, 0]
+        for name, new in zip(TABLES, (question_QS, concept_C4, pair_CC, run_CU), strict=True):
+            own, share = getattr(self, name), new[:, 0] if name in TABLES[:2] else new
             if new.shape != own.shape or not (
                 torch.isfinite(new).all() and ((share >= 0) & (share <= 1)).all()
             ):
@@ -214,19 +234,19 @@ class ConceptMemory(nn.Module):
                     "shares between 0 and 1"
                 )
             own.copy_(_on_grid(new.double()))
-        self.question_Q8[0, 1] = 0
+        self.question_QS[0, 1] = 0
         return self
 
     def _split(self, x: Tensor, mask: Tensor | None) -> tuple[_Asked, _Answer]:
         question, concept_K = known_ids(x, self.num_questions, self.num_concepts)
         concept_K4 = self.concept_C4[concept_K].to(x.dtype)
-        question_8 = self.question_Q8[question].to(x.dtype)
+        question_S = self.question_QS[question].to(x.dtype)
         counted_K = _counted(concept_K).to(x.dtype)
         mean = (concept_K4[..., 0] * counted_K).sum(-1) / counted_K.sum(-1)
-        p = torch.where(question_8[..., 1] > 0, question_8[..., 0], _on_grid(mean))
+        p = torch.where(question_S[..., 1] > 0, question_S[..., 0], _on_grid(mean))
         writes, win = torch.isfinite(x[..., 1]), is_right(x[..., 1]).to(x.dtype)
         writes = writes if mask is None else writes & mask
-        return _Asked(question, concept_K, x[..., 2], p, question_8, concept_K4), _Answer(
+        return _Asked(question, concept_K, x[..., 2], p, question_S, concept_K4), _Answer(
             writes, win, win - p
         )
 
@@ -301,9 +321,10 @@ class ConceptMemory(nn.Module):
         question_1 = asked.question[..., None]
         same_R = (question_R == question_1) & (question_1 > 0)
         other_R = (concept_R != first_1) | (first_1 == 0)
-        first_3R = torch.stack([same_R, win_R == 0, other_R], -2)
-        # age of the last answer to this question, to the last that was wrong, to the last on another concept
-        ago_3 = torch.where(first_3R, age_R, RING + 1.0).amin(-1)
+        first_4R = torch.stack([same_R, win_R == 0, other_R, ~same_R], -2)
+        # age of the last answer to this question, of the last that was wrong, on another concept, to another question
+        ago_4 = torch.where(first_4R, age_R, RING + 1.0).amin(-1)
+        ago_3 = ago_4[..., :3]
         same_2R = torch.stack([same_R, age_R < ago_3[..., 2:]], -2).to(dtype)
         wins_2 = (same_2R * win_R[..., None, :]).sum(-1)
         last = torch.where(
@@ -317,7 +338,7 @@ class ConceptMemory(nn.Module):
             totals_5[..., :3],
             asked.p[..., None],
         ]
-        terms += [asked.question_8[..., 1:2], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
+        terms += [asked.question_S[..., 1:2], same_2R[..., 0, :].sum(-1, keepdim=True), wins_2, ago_3, last]
         v_V = torch.cat(terms, -1)
         with torch.autocast(v_V.device.type, enabled=False):
             numerator_Z = v_V @ self.numerator_VZ.to(dtype) + self.numerator_Z.to(dtype)
@@ -330,12 +351,32 @@ class ConceptMemory(nn.Module):
         minutes_2 = torch.where(then_2 > NO_TIME, asked.minutes[..., None] - then_2, none)
         others = [least_1, ago_K.amin(-1, keepdim=True), minutes_2]
 
-        after_3, win_1 = asked.question_8[..., 2:5], win_R[..., -1:]  # after a wrong one, a right one, none
-        after_1 = torch.where(win_1 > 0, after_3[..., 1:2], after_3[..., :1])
-        after_1 = torch.where(answers_1 > 0, after_1, after_3[..., 2:])
-        pair_1 = self.pair_CC.flatten()[concept_R[..., -1:].long() * len(self.pair_CC) + first_1].to(dtype)
-        told = [totals_5[..., 4:], after_1, asked.question_8[..., 5:], asked.concept_K4[..., 0, 2:], pair_1]
+        told = self._told(asked, ago_4, concept_R, win_R, totals_5)
         return torch.cat([numerator_Z / denominator_Z, *others, *told], -1)
+
+    def _told(
+        self, asked: _Asked, ago_4: Tensor, concept_R: Tensor, win_R: Tensor, totals_5: Tensor
+    ) -> list[Tensor]:
+        """Features (..., 1) and more in the order of `TOLD`: what the tables tell of a situation like this one."""
+        dtype, first_1, question_S = win_R.dtype, asked.concept_K[..., :1], asked.question_S
+        answers_1, wins_1, win_1 = totals_5[..., :1], totals_5[..., 1:2], win_R[..., -1:]
+        after_1 = torch.where(win_1 > 0, question_S[..., 3:4], question_S[..., 2:3])
+        after_1 = torch.where(answers_1 > 0, after_1, question_S[..., 4:5])
+        pair_1 = self.pair_CC.flatten()[concept_R[..., -1:].long() * len(self.pair_CC) + first_1].to(dtype)
+
+        rarely, mostly = [over * (wins_1 + 1) >= part * (answers_1 + 2) for part, over in RATE_EDGES]
+        able_1 = torch.where(mostly, question_S[..., 10:11], question_S[..., 9:10])
+        able_1 = torch.where(rarely, able_1, question_S[..., 8:9])
+        tries_1 = (ago_4[..., 3:] - 1).clamp(max=MOST_TRIES)
+        tried_1 = torch.where(tries_1 > 0, 2 * tries_1 - 1 + win_1, 0.0).long()
+        try_1 = question_S[..., 11:].gather(-1, tried_1)
+        told_1 = (ago_4[..., 2:3] - 1).clamp(max=RUN_OUTCOMES)
+        power_M = self.power_J[:RUN_OUTCOMES]
+        newest_M = win_R.flip(-1)[..., :RUN_OUTCOMES] * (self.age_R.flip(0)[:RUN_OUTCOMES] <= told_1)
+        state_1 = self.power_J[told_1.long()] - 1 + (newest_M * power_M).sum(-1, keepdim=True).long()
+        run_1 = self.run_CU.flatten()[first_1 * self.run_CU.shape[1] + state_1].to(dtype)
+        situation = [question_S[..., 5:8], asked.concept_K4[..., 0, 2:], pair_1]
+        return [totals_5[..., 4:], after_1, *situation, able_1, try_1, run_1]
 
 
 def known_ids(x: Tensor, num_questions: int, num_concepts: int) -> tuple[Tensor, Tensor]:
@@ -380,14 +421,16 @@ def _newly_met(asked: _Asked, answer: _Answer, rows_K6: Tensor) -> Tensor:
     return new_K.to(rows_K6.dtype).sum(-1, keepdim=True)
 
 
-def _nothing_known(questions: int, concepts: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Tables (questions, 8), (concepts, 4) and (concepts, concepts) of no training at all."""
-    question_8 = torch.tensor([0.5, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.5])
+def _nothing_known(questions: int, concepts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four `TABLES`, of no training at all."""
+    question_S = torch.full((QUESTION_COLUMNS,), 0.5)
+    question_S[[1, 5, 6]] = 0.0
     concept_4 = torch.tensor([0.5, 0.0, 0.0, 0.5])
     return (
-        question_8.repeat(questions, 1),
+        question_S.repeat(questions, 1),
         concept_4.repeat(concepts, 1),
         torch.full((concepts, concepts), 0.5),
+        torch.full((concepts, 2 ** (RUN_OUTCOMES + 1) - 1), 0.5),
     )
 
 
@@ -495,8 +538,9 @@ LINEAR = _linear_features()
 OTHERS = ("c_min", "c_ago", "c_minutes", "s_minutes")
 TOLD = (
     *("s_concepts", "q_last_mean", "q_run_mean", "q_attempts_mean", "q_rate_mean"),
-    *("c_position", "c_fresh", "cc_mean"),
+    *("c_position", "c_fresh", "cc_mean", "q_able_mean", "q_try_mean", "c_run_mean"),
 )
 """Concepts met, and what the tables tell of the question after such a last answer, of the situations in which question
-and first concept come, and of the first concept after that of the last answer.
+and first concept come, of the first concept after that of the last answer, of the question for students this able and
+at such a try, and of the first concept after such a run.
 """

@@ -20,11 +20,20 @@ from .shrinkage import CONCEPT_PRIOR, QUESTION_PRIOR, Difficulty, concept_share,
 LONGEST_RUN = 32.0
 MOST_ATTEMPTS = 50.0
 MOST_ANSWERS = 300.0
+MOST_TRIES = 3
+"""Tries at a question in a row that are told apart."""
+RUN_OUTCOMES = 4
+"""Last outcomes of a run on a concept that are told apart."""
+RATE_EDGES = ((11, 20), (18, 25))
+"""Fractions that part students who are rarely, often and mostly right."""
 QUESTION_COLUMNS = (
     *("share", "count", "after_wrong", "after_right", "after_none"),
-    *("run", "attempts", "rate"),
+    *("run", "attempts", "rate", "rate_low", "rate_mid", "rate_high"),
+    *("first_try", *(f"try_{n}_after_{last}" for n in (2, 3, 4) for last in ("wrong", "right"))),
 )
 CONCEPT_COLUMNS = ("share", "count", "position", "fresh")
+RUN_STATES = 2 ** (RUN_OUTCOMES + 1) - 1
+"""0: a run begins; 2^m - 1 + bits: the last m outcomes of a run, the newest as the lowest bit."""
 _WRONG, _RIGHT, _NONE = range(3)
 
 
@@ -32,23 +41,28 @@ _WRONG, _RIGHT, _NONE = range(3)
 class Tables:
     """What `ConceptMemory.set_tables` takes, float32.
 
-    question: (Q + 1, 8) `QUESTION_COLUMNS`: share of right answers and their number; the share after the student's
+    question: (Q + 1, 18) `QUESTION_COLUMNS`: share of right answers and their number; the share after the student's
         last answer, of any question, was wrong, right, or there was none; means of the answers in a row on the same
-        concept before it, of the attempts at its concepts, and of the student's share of right answers.
+        concept before it, of the attempts at its concepts, and of the student's share of right answers; the share
+        among students who were rarely, often and mostly right; the share at the first try, and at the second, third
+        and later tries in a row, after a wrong and after a right one.
     concept: (C + 1, 4) `CONCEPT_COLUMNS`: share and number; where it is the first concept of a row, mean number of the
         student's answers so far, and how often the answer before was on another concept.
     pair: (C + 1, C + 1) share of right answers by first concept of the answer before (0: none) and of this one.
+    run: (C + 1, `RUN_STATES`) share of right answers by the last outcomes of a run on the first concept.
     """
 
     question: np.ndarray
     concept: np.ndarray
     pair: np.ndarray
+    run: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Situations:
     """(n,) each, of answered rows: outcome of the answer before, its first concept, answers in a row on this first
-    concept, earlier attempts at the row's concepts, earlier answers of the student, and their smoothed share right.
+    concept, earlier attempts at the row's concepts, earlier answers of the student, and those that were right; which
+    try at the question it is, and the state of the run.
     """
 
     outcome: np.ndarray
@@ -56,7 +70,20 @@ class _Situations:
     run: np.ndarray
     attempts: np.ndarray
     answers: np.ndarray
-    rate: np.ndarray
+    wins: np.ndarray
+    tried: np.ndarray
+    state: np.ndarray
+
+    @property
+    def rate(self) -> np.ndarray:
+        """Smoothed share of right answers."""
+        return (self.wins + 1) / (self.answers + 2)
+
+    @property
+    def ability(self) -> np.ndarray:
+        """Which of `RATE_EDGES` the rate has passed, in whole numbers."""
+        passed = [over * (self.wins + 1) >= part * (self.answers + 2) for part, over in RATE_EDGES]
+        return np.sum(passed, axis=0)
 
 
 def situation_tables(vocabulary: Vocabulary, answers: Answers, students: np.ndarray | None = None) -> Tables:
@@ -73,7 +100,7 @@ def situation_tables(vocabulary: Vocabulary, answers: Answers, students: np.ndar
     win = (x[:, CORRECT] >= 0.5).astype(float)
     difficulty = Difficulty.fit(x, num_questions, num_concepts)
     question, concept, used = ids(x, num_questions, num_concepts)
-    at = _situations(student, concept, used, win)
+    at = _situations(student, question, concept, used, win)
 
     def shrunk(
         index: np.ndarray, values: np.ndarray, size: int, prior: np.ndarray | float, k: float
@@ -96,47 +123,64 @@ def situation_tables(vocabulary: Vocabulary, answers: Answers, students: np.ndar
         columns.append(shrunk(question[here], win[here], len(share_q), moved, QUESTION_PRIOR))
     for values in (np.minimum(at.run, LONGEST_RUN), np.minimum(at.attempts, MOST_ATTEMPTS), at.rate):
         columns.append(shrunk(question, values, len(share_q), mean(values, 0.0), QUESTION_PRIOR))
+    for cell, number in ((at.ability, len(RATE_EDGES) + 1), (at.tried, 2 * MOST_TRIES + 1)):
+        for here in (cell == value for value in range(number)):
+            columns.append(shrunk(question[here], win[here], len(share_q), share_q, QUESTION_PRIOR))
 
     first = concept[:, 0]
     position, fresh = np.minimum(at.answers, MOST_ANSWERS), (at.run == 0).astype(float)
     by_concept = [
         shrunk(first, values, len(share_c), mean(values, 0.0), CONCEPT_PRIOR) for values in (position, fresh)
     ]
-    pair = shrunk(
-        at.concept * len(share_c) + first,
-        win,
-        len(share_c) ** 2,
-        np.tile(share_c, len(share_c)),
-        CONCEPT_PRIOR,
+    by_pair = (at.concept, first, len(share_c), np.tile(share_c, len(share_c)))
+    by_run = (first, at.state, RUN_STATES, np.repeat(share_c, RUN_STATES))
+    pair, run = (
+        shrunk(rows * width + column, win, len(prior), prior, CONCEPT_PRIOR).reshape(-1, width)
+        for rows, column, width, prior in (by_pair, by_run)
     )
     return Tables(
         np.stack(columns, 1).astype(np.float32),
         np.column_stack([difficulty.concept, *by_concept]).astype(np.float32),
-        pair.reshape(len(share_c), len(share_c)).astype(np.float32),
+        pair.astype(np.float32),
+        run.astype(np.float32),
     )
 
 
-def _situations(student: np.ndarray, concept: np.ndarray, used: np.ndarray, win: np.ndarray) -> _Situations:
+def _situations(
+    student: np.ndarray, question: np.ndarray, concept: np.ndarray, used: np.ndarray, win: np.ndarray
+) -> _Situations:
     n, first = len(win), concept[:, 0]
     row = np.arange(n)
-    fresh_student = np.ones(n, dtype=bool)
-    fresh_student[1:] = student[1:] != student[:-1]
-    begin = np.maximum.accumulate(np.where(fresh_student, row, 0))
-    answers = row - begin
+    fresh = np.ones(n, dtype=bool)
+    fresh[1:] = student[1:] != student[:-1]
+
+    def since(starts: np.ndarray) -> np.ndarray:
+        return row - np.maximum.accumulate(np.where(starts, row, 0))
+
+    def in_a_row(index: np.ndarray) -> np.ndarray:
+        """Answers just before with the same index, which is not 0."""
+        broken = fresh.copy()
+        broken[1:] |= index[1:] != index[:-1]
+        return np.where(index > 0, since(broken), 0)
+
+    answers, run = since(fresh), in_a_row(first)
     total = np.concatenate([[0.0], np.cumsum(win)])
-    wins = total[row] - total[begin]
-    broken = fresh_student.copy()
-    broken[1:] |= first[1:] != first[:-1]
-    run = np.where(first > 0, row - np.maximum.accumulate(np.where(broken, row, 0)), 0)
     before = np.maximum(row - 1, 0)
-    outcome = np.where(fresh_student, _NONE, np.where(win[before] > 0, _RIGHT, _WRONG))
+    last = (win[before] > 0).astype(np.int64)
+    tries = np.minimum(in_a_row(question), MOST_TRIES)
+    told = np.minimum(run, RUN_OUTCOMES)
+    state = 2**told - 1
+    for back in range(1, RUN_OUTCOMES + 1):
+        state += (back <= told) * 2 ** (back - 1) * (win[np.maximum(row - back, 0)] > 0)
     return _Situations(
-        outcome,
-        np.where(fresh_student, 0, first[before]),
-        run,
-        _attempts(student, concept, used),
-        answers,
-        (wins + 1) / (answers + 2),
+        outcome=np.where(fresh, _NONE, np.where(last, _RIGHT, _WRONG)),
+        concept=np.where(fresh, 0, first[before]),
+        run=run,
+        attempts=_attempts(student, concept, used),
+        answers=answers,
+        wins=total[row] - total[row - answers],
+        tried=np.where(tries > 0, 2 * tries - 1 + last, 0),
+        state=state,
     )
 
 

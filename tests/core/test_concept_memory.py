@@ -36,17 +36,20 @@ def rows(seed: int, batch: int, time: int, slots: int, *, wild: bool = True) -> 
 def memory(slots: int, seed: int = 0) -> ConceptMemory:
     """With tables drawn at random; question 2 is known, but nobody answered it in training."""
     random = torch.Generator().manual_seed(seed)
-    question_Q8 = torch.rand(QUESTIONS + 1, 8, generator=random)
-    question_Q8[:, 1] = torch.tensor([30.0, 4, 0, 8, 1, 4])
+    question_QS = torch.rand(QUESTIONS + 1, 18, generator=random)
+    question_QS[:, 1] = torch.tensor([30.0, 4, 0, 8, 1, 4])
     concept_C4 = torch.rand(CONCEPTS + 1, 4, generator=random)
     concept_C4[:, 1:3] = torch.randint(0, 300, (CONCEPTS + 1, 2), generator=random)
     pair_CC = torch.rand(CONCEPTS + 1, CONCEPTS + 1, generator=random)
-    return ConceptMemory(QUESTIONS, CONCEPTS, slots=slots).set_tables(question_Q8, concept_C4, pair_CC)
+    run_CU = torch.rand(CONCEPTS + 1, 31, generator=random)
+    return ConceptMemory(QUESTIONS, CONCEPTS, slots=slots).set_tables(
+        question_QS, concept_C4, pair_CC, run_CU
+    )
 
 
 def naive(layer: ConceptMemory, x_TF: np.ndarray, mask_T: np.ndarray) -> dict[str, list[float]]:
     """The features of one student, each from the list of all answers before."""
-    question_Q8, concept_C4 = layer.question_Q8.numpy(), layer.concept_C4.numpy()
+    question_QS, concept_C4 = layer.question_QS.numpy(), layer.concept_C4.numpy()
     past: list[dict[str, Any]] = []
     out: dict[str, list[float]] = {name: [] for name in layer.out_names}
 
@@ -74,8 +77,8 @@ def naive(layer: ConceptMemory, x_TF: np.ndarray, mask_T: np.ndarray) -> dict[st
         slots = used or [0]
         by_concept = {c: [a for a in past if c and c in a["used"]] for c in slots}
         mean = sum(float(concept_C4[c, 0]) for c in slots) / len(slots)
-        own = question and question_Q8[question, 1] > 0
-        p = float(question_Q8[question, 0]) if own else round(float(np.float32(mean)) * 256) / 256
+        own = question and question_QS[question, 1] > 0
+        p = float(question_QS[question, 0]) if own else round(float(np.float32(mean)) * 256) / 256
         attempts = sum(len(of) for of in by_concept.values())
         wins = sum(a["win"] for of in by_concept.values() for a in of)
         residual = sum(a["residual"] for of in by_concept.values() for a in of)
@@ -85,7 +88,7 @@ def naive(layer: ConceptMemory, x_TF: np.ndarray, mask_T: np.ndarray) -> dict[st
         n, all_wins = len(past), sum(a["win"] for a in past)
         found = {
             "q_mean": p,
-            "q_count": float(question_Q8[question, 1]),
+            "q_count": float(question_QS[question, 1]),
             "q_attempts": len(on_question),
             "q_wins": sum(recent[i]["win"] for i in on_question),
             "q_last": recent[on_question[-1]]["win"] if on_question else 0.5,
@@ -115,13 +118,22 @@ def naive(layer: ConceptMemory, x_TF: np.ndarray, mask_T: np.ndarray) -> dict[st
         last = past[-1] if past else {"win": None, "first": 0}
         found |= {
             "s_concepts": len({c for a in past for c in a["used"]}),
-            "q_last_mean": question_Q8[question, {0.0: 2, 1.0: 3, None: 4}[last["win"]]],
-            "q_run_mean": question_Q8[question, 5],
-            "q_attempts_mean": question_Q8[question, 6],
-            "q_rate_mean": question_Q8[question, 7],
+            "q_last_mean": question_QS[question, {0.0: 2, 1.0: 3, None: 4}[last["win"]]],
+            "q_run_mean": question_QS[question, 5],
+            "q_attempts_mean": question_QS[question, 6],
+            "q_rate_mean": question_QS[question, 7],
             "c_position": concept_C4[ids[0], 2],
             "c_fresh": concept_C4[ids[0], 3],
             "cc_mean": float(layer.pair_CC[last["first"], ids[0]]),
+            "q_able_mean": question_QS[question, 8 + (found["s_rate"] >= 0.55) + (found["s_rate"] >= 0.72)],
+        }
+        tries = min(streak([bool(question) and a["question"] == question for a in past]), 3)
+        cell = 2 * tries - 1 + int(last["win"]) if tries else 0
+        told = [int(a["win"]) for a in past[len(past) - min(run, 4) :]]
+        state = 2 ** len(told) - 1 + sum(win << age for age, win in enumerate(told[::-1]))
+        found |= {
+            "q_try_mean": question_QS[question, 11 + cell],
+            "c_run_mean": layer.run_CU[ids[0], state].item(),
         }
         for name, decay in (("fast", 0.5), ("mid", 0.75), ("slow", 0.875)):
             each = [average([a["win"] for a in of], decay, 16, 0.5) for of in by_concept.values()]
@@ -241,10 +253,10 @@ def test_numbers_stay_exact_over_ten_thousand_answers() -> None:
 
 def test_a_question_nobody_answered_is_as_hard_as_its_concepts() -> None:
     layer = ConceptMemory(3, 2, slots=2)
-    questions, concepts = torch.full((4, 8), 0.5), torch.full((3, 4), 0.5)
+    questions, concepts = torch.full((4, 18), 0.5), torch.full((3, 4), 0.5)
     questions[:, :2] = torch.tensor([[0.9, 7], [0.3, 2], [0.8, 0], [0.1, 5]])
     concepts[:, :2] = torch.tensor([[0.5, 12], [0.25, 8], [0.625, 4]])
-    layer.set_tables(questions, concepts, torch.full((3, 3), 0.5))
+    layer.set_tables(questions, concepts, torch.full((3, 3), 0.5), torch.full((3, 31), 0.5))
     nan = float("nan")
     asked = [[1, 1, 2], [2, 1, 2], [0, 1, 0], [2, 0, 0], [99, 2, 2]]
     x_BF = torch.tensor([[question, nan, nan, *concepts] for question, *concepts in asked])
@@ -258,8 +270,9 @@ def test_a_question_nobody_answered_is_as_hard_as_its_concepts() -> None:
 def test_tables_that_do_not_fit_are_refused(rows: int, share: float) -> None:
     concept_C4 = torch.full((rows, 4), 0.5)
     concept_C4[0, 0] = share
+    others = torch.full((3, 3), 0.5), torch.full((3, 31), 0.5)
     with pytest.raises(ValueError, match=r"concept_C4 is .* wanted \(3, 4\)"):
-        ConceptMemory(3, 2).set_tables(torch.full((4, 8), 0.5), concept_C4, torch.full((3, 3), 0.5))
+        ConceptMemory(3, 2).set_tables(torch.full((4, 18), 0.5), concept_C4, *others)
 
 
 def test_a_state_is_as_large_as_its_concepts() -> None:

@@ -45,10 +45,11 @@ def model() -> TracingModel:
     """The whole stack; its network has random weights, its trees and its calibration are fitted."""
     torch.manual_seed(0)
     memory, train = ConceptMemory(QUESTIONS, CONCEPTS, slots=SLOTS), rows(40, 100, 1)
-    question_Q8, concept_C4 = torch.rand(QUESTIONS + 1, 8), torch.rand(CONCEPTS + 1, 4)
-    question_Q8[:, 1] = torch.arange(QUESTIONS + 1) % 4
-    question_Q8[::4, 2:] = question_Q8[0, 2:]
-    memory.set_tables(question_Q8, concept_C4, torch.rand(CONCEPTS + 1, CONCEPTS + 1))
+    question_QS, concept_C4 = torch.rand(QUESTIONS + 1, 18), torch.rand(CONCEPTS + 1, 4)
+    question_QS[:, 1] = torch.arange(QUESTIONS + 1) % 4
+    question_QS[::4, 2:] = question_QS[0, 2:]
+    pair_CC, run_CU = torch.rand(CONCEPTS + 1, CONCEPTS + 1), torch.rand(CONCEPTS + 1, 31)
+    memory.set_tables(question_QS, concept_C4, pair_CC, run_CU)
     z_BTZ, _ = memory(train)
     answered_BT = torch.isfinite(train[..., 1])
     network = TracingNetwork(memory, recall=Recurrent(Aaren, 32), d_model=32)
@@ -178,7 +179,7 @@ def test_every_weight_of_the_network_learns() -> None:
 def test_a_question_without_training_answers_is_any_other_of_its_concept() -> None:
     network, memory = model().members["network"], model().memory
     x_BTF = rows(1, 1, 9)
-    x_BTF[..., 0] = float(torch.nonzero(memory.question_Q8[:, 1] == 0)[1])
+    x_BTF[..., 0] = float(torch.nonzero(memory.question_QS[:, 1] == 0)[1])
     unknown_BTF = x_BTF.clone()
     unknown_BTF[..., 0] = QUESTIONS + 7
     assert model()(x_BTF)[0].equal(model()(unknown_BTF)[0])

@@ -223,9 +223,9 @@ def test_the_memory_inside_a_bundle_gives_the_same_bits():
     sizes = len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1
     memory = concept_memory.ConceptMemory(*sizes, slots=vocabulary.slots)
     difficulty = vocabulary.difficulty
-    padded = np.pad(difficulty.question, ((0, 0), (0, 6))), np.pad(difficulty.concept, ((0, 0), (0, 2)))
-    pairs = np.zeros((sizes[1] + 1, sizes[1] + 1))
-    memory.set_tables(*(torch.from_numpy(table) for table in (*padded, pairs)))
+    padded = np.pad(difficulty.question, ((0, 0), (0, 16))), np.pad(difficulty.concept, ((0, 0), (0, 2)))
+    pairs, runs = (np.zeros((sizes[1] + 1, width)) for width in (sizes[1] + 1, 31))
+    memory.set_tables(*(torch.from_numpy(table) for table in (*padded, pairs, runs)))
     x_BTF, mask_BT = (torch.from_numpy(a) for a in answers.pad(np.arange(6)))
     z_BTZ, _ = memory(x_BTF, mask_BT=mask_BT)
     assert memory.out_names[: len(MEMORY)] == MEMORY

@@ -21,10 +21,12 @@ def _loop(vocabulary: Vocabulary, frame: pl.DataFrame) -> dict[str, dict]:
     question_at = {name: i for i, name in enumerate(vocabulary.questions)}
     concept_at = {name: i for i, name in enumerate(vocabulary.concepts)}
     seen: dict[str, dict] = {"run": {}, "attempts": {}, "rate": {}, "position": {}, "fresh": {}, "pair": {}}
-    for i in range(3):
-        seen[f"after_{i}"] = {}
+    for name in (*(f"after_{i}" for i in range(3)), *(f"ability_{i}" for i in range(3))):
+        seen[name] = {}
+    seen |= {f"tried_{i}": {} for i in range(7)} | {"state": {}}
     for student in frame.partition_by("student_id", maintain_order=True):
         history: list[tuple[list[int], int]] = []
+        asked: list[int] = []
         for row in student.iter_rows(named=True):
             if row["correct"] is None:
                 continue
@@ -37,6 +39,13 @@ def _loop(vocabulary: Vocabulary, frame: pl.DataFrame) -> dict[str, dict]:
             rate = (sum(w for _, w in history) + 1) / (len(history) + 2)
             last = 2 if not history else history[-1][1]
             previous = history[-1][0][0] if history else 0
+            tries = 0
+            while tries < min(len(asked), 3) and asked[-1 - tries] == question:
+                tries += 1
+            tried = 0 if tries == 0 else 2 * tries - 1 + last
+            outcomes = [w for _, w in history[len(history) - min(run, 4) :]]
+            state = (0, 1, 3, 7, 15)[len(outcomes)] + int("0" + "".join(map(str, outcomes)), 2)
+            ability = (rate >= 0.55) + (rate >= 0.72)
             for name, key, value in (
                 ("run", question, min(run, 32)),
                 ("attempts", question, min(attempts, 50)),
@@ -45,14 +54,25 @@ def _loop(vocabulary: Vocabulary, frame: pl.DataFrame) -> dict[str, dict]:
                 ("fresh", concepts[0], float(run == 0)),
                 ("pair", (previous, concepts[0]), win),
                 (f"after_{last}", question, win),
+                (f"ability_{ability}", question, win),
+                (f"tried_{tried}", question, win),
+                ("state", (concepts[0], state), win),
             ):
                 seen[name].setdefault(key, []).append(value)
             history.append((concepts, win))
+            asked.append(question)
     return seen
 
 
 def test_tables_are_those_of_a_plain_loop() -> None:
     frame = simulate_log(40, 60, 8, seed=3)
+    # every fifth question is tried again at once, up to four times, with answers of its own
+    again = np.arange(frame.height).repeat(
+        np.where(np.arange(frame.height) % 5 == 0, 1 + np.arange(frame.height) % 4, 1)
+    )
+    frame = frame[again].with_columns(
+        correct=pl.Series(np.random.default_rng(0).integers(0, 2, len(again)), dtype=pl.Int8)
+    )
     frame = frame.with_columns(
         correct=pl.when(pl.int_range(pl.len()) % 17 == 0).then(None).otherwise("correct").cast(pl.Int8)
     )
@@ -74,6 +94,16 @@ def test_tables_are_those_of_a_plain_loop() -> None:
             values = seen[name].get(key, [])
             wanted = _grid((sum(values) + 20 * pooled(name)) / (len(values) + 20))
             assert abs(tables.concept[key, column] - wanted) <= 1 / 256, (name, key)
+    for name, start, number in (("ability", 8, 3), ("tried", 11, 7)):
+        for cell in range(number):
+            for key in range(1, len(vocabulary.questions)):
+                values = seen[f"{name}_{cell}"].get(key, [])
+                wanted = (sum(values) + 5 * tables.question[key, 0]) / (len(values) + 5)
+                assert abs(tables.question[key, start + cell] - wanted) <= 1 / 256, (name, cell, key)
+    assert len(seen["state"]) > 50
+    for (first, state), values in seen["state"].items():
+        wanted = (sum(values) + 20 * tables.concept[first, 0]) / (len(values) + 20)
+        assert abs(tables.run[first, state] - wanted) <= 1 / 256
     for (previous, first), values in seen["pair"].items():
         wanted = _grid((sum(values) + 20 * tables.concept[first, 0]) / (len(values) + 20))
         assert abs(tables.pair[previous, first] - wanted) <= 1 / 256
@@ -93,7 +123,7 @@ def test_values_lie_on_the_grid_and_shares_are_the_vocabulary_s() -> None:
     frame = simulate_log(30, 50, 6, seed=1)
     vocabulary = Vocabulary.fit(frame)
     tables = situation_tables(vocabulary, vocabulary.encode(frame))
-    for table in (tables.question, tables.concept, tables.pair):
+    for table in (tables.question, tables.concept, tables.pair, tables.run):
         assert np.array_equal(table * 256, np.round(table * 256))
     asked = vocabulary.difficulty.question[:, 1] > 0
     assert np.array_equal(tables.question[asked, :2], vocabulary.difficulty.question[asked])
