@@ -150,9 +150,7 @@ def fit_and_ask(
     module.eval()
     module.calibrate(data.training, data.watched, seed=seed)
     answers = module.featured(log)
-    with torch.no_grad():
-        logit_RM = torch.from_numpy(module.member_logits(answers))
-        y_RO = module.model.calibration(logit_RM).numpy()
+    y_RO = module.forecasts(answers)
     out = np.empty_like(y_RO)
     out[answers.row] = y_RO
     return out, time.perf_counter() - start

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from lightning.pytorch import Trainer
 
+from ...data.tracing.answers import CORRECT
+from ...data.tracing.metrics import answer_metrics
 from ...data.tracing.opening import open_log
 from ...data.tracing.schema import conform
 from ...serving.tracing.predictor import TracingPredictor
@@ -151,14 +154,14 @@ def finish(
         "baselines": fit_floors(data.training, module.model.memory.out_names),
         "spread": band_table(module.model, module.vocabulary, splits.valid, seed=hp.seed),
     }
+    training["metrics"] = _figures(module, data)
     out.mkdir(parents=True, exist_ok=True)
+    trainer.save_checkpoint(out / "model.ckpt", weights_only=True)
     print("fit: exporting the bundle and checking it against torch", file=sys.stderr)
     module.write_bundle(out / "bundle")
     predictor = TracingPredictor(out / "bundle", device="cpu")
     judged = [judge_valid(predictor, data), *judge_tests(predictor, data)]
     rows = [row for one in judged for row in one.rows(model=module.title)]
-    training["metrics"] = {one.label: one.rows(model=module.title)[0] for one in judged}
-    trainer.save_checkpoint(out / "model.ckpt", weights_only=True)
     text = json.dumps({**training, "rows": rows, "slices": _slices(judged)}, indent=1)
     (out / "metrics.json").write_text(text + "\n", encoding="utf-8")
     page = fit_report(splits, judged, rows, predictor)
@@ -168,13 +171,30 @@ def finish(
 
 def judge_valid(predictor: TracingPredictor, data: TracingData) -> Judged:
     """The verdict on the students that were chosen on."""
-    label = f"{data.valid_label} ({CHOSEN_ON})"
-    return _judge(predictor, data.splits.valid, label)
+    return _judge(predictor, data.splits.valid, _chosen_on(data))
 
 
 def judge_tests(predictor: TracingPredictor, data: TracingData) -> list[Judged]:
     """Verdicts on all logs that nothing was chosen on."""
     return [_judge(predictor, frame, label) for label, frame in data.splits.tests.items()]
+
+
+def _chosen_on(data: TracingData) -> str:
+    return f"{data.valid_label} ({CHOSEN_ON})"
+
+
+def _figures(module: TracingModule, data: TracingData) -> dict[str, dict[str, float]]:
+    """Figures of the model itself by split, for the manifest, which is written before the bundle can be asked."""
+    parts = {_chosen_on(data): data.watched} | {
+        label: module.featured(frame) for label, frame in data.splits.tests.items()
+    }
+    told = {}
+    for label, rows in parts.items():
+        y_R = rows.x[:, CORRECT]
+        given_R = np.isfinite(y_R)
+        p_R = module.forecasts(rows)[:, 0]
+        told[label] = answer_metrics(y_R[given_R], p_R[given_R])
+    return told
 
 
 def _judge(predictor: TracingPredictor, frame: pl.DataFrame, label: str) -> Judged:

@@ -213,6 +213,11 @@ class TracingModule(TaskModule):
                 logit_NM[place, m] = logit_BT[batch["mask"]].numpy()
         return logit_NM
 
+    @torch.no_grad()
+    def forecasts(self, rows: Featured) -> np.ndarray:
+        """(R, O) calibrated probabilities of every row; see `TracingModel`."""
+        return self.model.calibration(torch.from_numpy(self.member_logits(rows))).numpy()
+
     def write_bundle(self, folder: Path) -> None:
         write_tracing_bundle(folder, self.model.eval(), self._vocabulary(), self.record)
 
