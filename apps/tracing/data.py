@@ -58,8 +58,8 @@ class TracingData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.training: Featured | None = None
-        self.watched: Featured | None = None
+        self._training: Featured | None = None
+        self._watched: Featured | None = None
         if valid_path is not None and path is None:
             raise ValueError("--data.valid_path goes with --data.path: a named set is split by fold")
         if (batch_cells is not None and batch_cells < 1) or chunk < 2:
@@ -105,8 +105,22 @@ class TracingData(LightningDataModule):
 
     def encode_for(self, network: TaskModule) -> None:
         """Turn the logs into what this network learns from, once: features out of fold, then those of validation."""
-        self.training = network.prepare(self.splits.train, seed=self.hparams.seed)
-        self.watched = network.featured(self.splits.valid)
+        self._training = network.prepare(self.splits.train, seed=self.hparams.seed)
+        self._watched = network.featured(self.splits.valid)
+
+    @property
+    def training(self) -> Featured:
+        """The answers that are trained on; see `encode_for`."""
+        if self._training is None:
+            raise ValueError("the answers to train on are not encoded yet: call encode_for(network)")
+        return self._training
+
+    @property
+    def watched(self) -> Featured:
+        """The answers that are chosen on; see `encode_for`."""
+        if self._watched is None:  # a checkpoint is judged: its vocabulary came with it
+            self._watched = self.trainer.lightning_module.featured(self.splits.valid)
+        return self._watched
 
     def train_dataloader(self) -> DataLoader:
         hp = self.hparams
@@ -114,8 +128,6 @@ class TracingData(LightningDataModule):
         return training_loader(self.training, cells=cells, length=hp.chunk, seed=hp.seed)
 
     def val_dataloader(self) -> DataLoader:
-        if self.watched is None:  # a checkpoint is judged: its vocabulary came with it
-            self.watched = self.trainer.lightning_module.featured(self.splits.valid)
         return _looked_at(self.watched)
 
     def test_dataloader(self) -> list[DataLoader]:

@@ -247,4 +247,4 @@ def _written(log: Log, path: Path) -> Path:
 
 
 def _path_of(layer: str | Callable[..., Any]) -> str:
-    return layer if isinstance(layer, str) else f"{layer.__module__}.{layer.__qualname__}"  # type: ignore[attr-defined]
+    return layer if isinstance(layer, str) else f"{layer.__module__}.{layer.__qualname__}"

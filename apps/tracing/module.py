@@ -92,14 +92,21 @@ class TracingModule(TaskModule):
         if not 0 <= question_dropout < 1:
             raise ValueError(f"--model.question_dropout is {question_dropout}; wanted 0 <= share < 1")
         self.layer = layer
-        self.vocabulary: Vocabulary | None = None
+        self._vocabulary: Vocabulary | None = None
         self.watched: list[tuple[Tensor, Tensor]] = []
 
     @property
     def title(self) -> str:
         told = {"attention": "attention", "cakt": "CAKT"}
-        name = told.get(self.hparams.recall) or getattr(self.layer, "__name__", type(self.layer(8)).__name__)
+        name = told.get(self.hparams.recall, type(self.layer(self.hparams.d_model)).__name__)
         return f"{name} + trees" if self.hparams.trees else name
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The questions and concepts of the training log."""
+        if self._vocabulary is None:
+            raise ValueError("this tracing module was not fitted: call prepare(log), or load a checkpoint")
+        return self._vocabulary
 
     @property
     def network(self) -> TracingNetwork:
@@ -108,7 +115,7 @@ class TracingModule(TaskModule):
 
     def prepare(self, frame: pl.DataFrame, *, seed: int) -> Featured:
         """Make the model for the questions and concepts of a training log; its answers with their features."""
-        self.vocabulary = Vocabulary.fit(frame)
+        self._vocabulary = Vocabulary.fit(frame)
         answers = self.vocabulary.encode(frame)
         self._build(memory_of(self.vocabulary, situation_tables(self.vocabulary, answers)))
         if len(answers.students) < self.hparams.folds:
@@ -125,7 +132,7 @@ class TracingModule(TaskModule):
 
     def featured(self, frame: pl.DataFrame) -> Featured:
         """The answers of other students with the features that the deployed memory gives them."""
-        answers = self._vocabulary().encode(frame)
+        answers = self.vocabulary.encode(frame)
         z_NZ = features(self.model.memory, answers)
         return Featured(answers.x, z_NZ, answers.offsets, answers.row)
 
@@ -219,18 +226,18 @@ class TracingModule(TaskModule):
         return self.model.calibration(torch.from_numpy(self.member_logits(rows))).numpy()
 
     def write_bundle(self, folder: Path) -> None:
-        write_tracing_bundle(folder, self.model.eval(), self._vocabulary(), self.record)
+        write_tracing_bundle(folder, self.model.eval(), self.vocabulary, self.record)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint[_VOCABULARY] = self._vocabulary().to_json()
+        checkpoint[_VOCABULARY] = self.vocabulary.to_json()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         vocabulary = Vocabulary.from_json(checkpoint[_VOCABULARY])
         boosted = any(name.startswith("model.members.trees.") for name in checkpoint["state_dict"])
-        if self.vocabulary is None:  # a fit that goes on has built its own
-            self.vocabulary = vocabulary
+        if self._vocabulary is None:  # a fit that goes on has built its own
+            self._vocabulary = vocabulary
             memory = memory_of(vocabulary)
             self._build(memory, TreeEnsemble(memory.out_features) if boosted else None)
         elif (self.vocabulary.questions, self.vocabulary.concepts) != (
@@ -262,11 +269,6 @@ class TracingModule(TaskModule):
         if hp.recall == "cakt":
             return SameConcept(hp.d_model)
         return Recurrent(self.layer, hp.d_model, num_layers=hp.num_layers, dropout=hp.dropout)
-
-    def _vocabulary(self) -> Vocabulary:
-        if self.vocabulary is None:
-            raise ValueError("this tracing module was not fitted: call prepare(log), or load a checkpoint")
-        return self.vocabulary
 
     def _answered(self, x_BTF: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and labels (N,) of the answered rows of a batch."""

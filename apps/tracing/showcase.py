@@ -48,11 +48,11 @@ def _field(fitted: Fitted, truth: pl.DataFrame) -> list[dict[str, object]]:
     correct = test.frame["correct"].to_numpy().astype(float)
     for name in BESIDE:
         p = fit_baseline(name, splits.train, splits.valid).predict(test.frame)
-        rows.append({"model": name} | answer_metrics(correct, p))
+        rows.append({"model": name, **answer_metrics(correct, p)})
     told = truth.filter(pl.col("fold") == 4)
     p_true = told["p_true"].to_numpy()
     figures = answer_metrics(told["correct"].to_numpy().astype(float), p_true)
-    return [*rows, {"model": "true probability"} | figures]
+    return [*rows, {"model": "true probability", **figures}]
 
 
 def _stream(out: Path) -> list[dict[str, object]]:
