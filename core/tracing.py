@@ -20,10 +20,20 @@ from .state import State
 from .trees import TreeEnsemble
 
 COUNTS = (
-    *("q_count", "q_attempts", "q_ago", "c_attempts", "c_wins", "c_fails", "c_ago", "c_minutes"),
-    *("s_answers", "s_wins", "s_minutes", "s_concepts"),
+    *("q_count", "q_attempts", "q_wins", "q_ago", "c_attempts", "c_wins", "c_fails", "c_ago", "c_minutes"),
+    *("s_answers", "s_wins", "s_minutes", "s_concepts", "s_streak", "run", "run_wins"),
+    *("q_run_mean", "q_attempts_mean", "c_position"),
 )
-"""Features with long tails: networks take their logarithm."""
+"""Features with long tails: networks take log(1 + count)."""
+
+SHARES = (
+    *("q_mean", "c_mean", "c_min", "c_rate", "s_rate"),
+    *("q_last_mean", "q_rate_mean", "cc_mean", "q_able_mean", "q_try_mean", "c_run_mean"),
+)
+"""Shares of right answers: networks take their log odds as well, of shares held between `EDGE` and 1 - `EDGE`."""
+
+EDGE = 0.02
+CLIP = 5.0
 
 FAMILIAR = 10.0
 """Training answers to a question after which half of its embedding counts."""
@@ -32,9 +42,9 @@ FAMILIAR = 10.0
 class TracingNetwork(nn.Module):
     """A recall between embeddings and a head: features and answers to logits (B, T), nothing of `correct` at t.
 
-    query = what is asked: its concepts, its question as far as training has seen it, and the memory's features.
-    written = the query and the outcome. The head takes what was read, the query and the features; a linear skip from
-    the features lets the rest learn what a linear model misses.
+    query = what is asked: its concepts, its question as far as training has seen it, and the memory's features (long
+    counts as logarithms, shares as log odds too). written = the query and the outcome. The head takes what was read,
+    the query and the features; a linear skip from the features lets the rest learn what a linear model misses.
 
     Args:
         memory: whose features it takes; only sizes and names are read off, it is not kept.
@@ -45,6 +55,7 @@ class TracingNetwork(nn.Module):
 
     recall: Any
     standardize: Any
+    count_Z: Tensor
 
     def __init__(
         self, memory: ConceptMemory, *, recall: Recall, d_model: int = 64, dropout: float = 0.0
@@ -53,9 +64,11 @@ class TracingNetwork(nn.Module):
         self.num_questions, self.num_concepts = memory.num_questions, memory.num_concepts
         self.familiar = memory.out_names.index("q_count")
         self.recall = recall
-        self.standardize = Standardize(
-            memory.out_names, log=[name for name in COUNTS if name in memory.out_names], compress=True
-        )
+        counts = torch.tensor([name in COUNTS for name in memory.out_names])
+        self.register_buffer("count_Z", counts, persistent=False)
+        self.shares = [memory.out_names.index(name) for name in SHARES]
+        odds = [f"{name}_log_odds" for name in SHARES]
+        self.standardize = Standardize([*memory.out_names, *odds], flags=False, clip=CLIP)
         columns = self.standardize.out_features
         self.question = nn.Embedding(self.num_questions + 1, d_model)
         self.concept = nn.Embedding(self.num_concepts + 1, d_model)
@@ -66,7 +79,9 @@ class TracingNetwork(nn.Module):
         self.features = nn.Linear(columns, d_model)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(
-            nn.LayerNorm(2 * d_model),
+            nn.Linear(2 * d_model + columns, 2 * d_model),
+            nn.GELU(),
+            nn.Dropout(dropout),
             nn.Linear(2 * d_model, d_model),
             nn.GELU(),
             nn.Dropout(dropout),
@@ -105,15 +120,15 @@ class TracingNetwork(nn.Module):
 
         A feature that these rows never hold (times, in a set without) is taken as 0.
         """
-        rows_NZ = z.flatten(0, -2) if mask is None else z[mask]
-        absent_Z = ~torch.isfinite(rows_NZ).any(0)
-        self.standardize.fit(rows_NZ.masked_fill(absent_Z, 1.0))
+        rows_NC = self._scaled(z.flatten(0, -2) if mask is None else z[mask])
+        absent_C = ~torch.isfinite(rows_NC).any(0)
+        self.standardize.fit(rows_NC.masked_fill(absent_C, 1.0))
         return self
 
     def _embed(self, z: Tensor, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Standardised features (..., C), query and written (..., D), and whether the step is written (...)."""
         question, concept_K = known_ids(x, self.num_questions, self.num_concepts)
-        f_C, seen_1 = self.standardize(z), z[..., self.familiar, None]
+        f_C, seen_1 = self.standardize(self._scaled(z)), z[..., self.familiar, None]
         used_K1 = (concept_K > 0).to(z.dtype)[..., None]
         share_K1 = used_K1 / used_K1.sum(-2, keepdim=True).clamp(min=1)
         known = self.question(question) * (seen_1 / (seen_1 + FAMILIAR))
@@ -125,7 +140,13 @@ class TracingNetwork(nn.Module):
         return f_C, self.dropout(query), self.dropout(written), writes if mask is None else writes & mask
 
     def _logit(self, read: Tensor, query: Tensor, f: Tensor) -> Tensor:
-        return (self.head(torch.cat([read, query], -1)) + self.skip(f))[..., 0]
+        return (self.head(torch.cat([read, query, f], -1)) + self.skip(f))[..., 0]
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        """Features (..., Z) to (..., C) with short tails."""
+        share = z[..., self.shares].clamp(EDGE, 1 - EDGE)
+        z = torch.where(self.count_Z, z.sign() * z.abs().log1p(), z)
+        return torch.cat([z, (share / (1 - share)).log()], -1)
 
 
 class TracingState(NamedTuple):
