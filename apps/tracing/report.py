@@ -45,14 +45,14 @@ def fit_report(splits: Splits, judged: Sequence[Judged], rows: Rows, predictor: 
     last = judged[-1]
     curves = learning_curves(last.frame, predictor.forecasts(last.frame)[:, 0])
     if curves.height:
-        page.add("Learning curves", _CURVES, figure=learning_curves_plot(curves))
+        page.add("Learning curves", _CURVES, figure=learning_curves_plot(curves, names=splits.names))
     student = _typical(last.frame)
     if student.height:
         history = predictor.mastery_history(student)
-        page.add("One student", _STUDENT, figure=mastery_heatmap(history, student))
+        page.add("One student", _STUDENT, figure=mastery_heatmap(history, student, names=splits.names))
         some = last.frame["student_id"].unique(maintain_order=True).head(MOST_SHOWN)
         mastery = predictor.mastery(last.frame.filter(pl.col("student_id").is_in(some.to_list())))
-        page.add("A class", _CLASS, figure=class_overview(mastery))
+        page.add("A class", _CLASS, figure=class_overview(mastery, names=splits.names))
     spread = manifest["spread"]
     if spread is not None:
         table = [

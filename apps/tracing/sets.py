@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from ...data.battery.schema import near
 from ...data.files import find
+from ...data.tracing.assistments import concept_names
 from ...data.tracing.findings import Findings
 from ...data.tracing.opening import open_log
 from ...data.tracing.simulate import simulate_log
@@ -21,6 +22,8 @@ SETS: dict[str, str] = {
     "assistments2017": "assistments2017_folds0-4.parquet",
     "synthetic5": "synthetic5.parquet",
 }
+SKILLS = {"assistments2009": "assistments2009_skills.csv", "assistments2017": "assistments2017_skills.csv"}
+"""Names of concepts, where a set has them."""
 SIMULATED = "simulated"
 SIMULATED_STUDENTS = 300
 HASH_FOLDS = 5
@@ -29,11 +32,12 @@ HASH_FOLDS = 5
 
 @dataclass(frozen=True)
 class Answered:
-    """A log, one line for people about where it comes from, and what reading it repaired or merged."""
+    """A log, one line for people about where it comes from, what reading it repaired or merged, names of concepts."""
 
     frame: pl.DataFrame
     source: str
     report: Findings
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Splits:
     source: str
     words: str
     """Which students are trained on and chosen on, for the record."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Of concepts, by their id, where there are any."""
 
 
 def load_log(
@@ -78,7 +84,9 @@ def load_log(
         folder = find(chosen, root)
         if folder is not None:
             log = open_log(folder / SETS[chosen])
-            return Answered(log.frame, f"{chosen}, {_size(log.frame)}", log.report)
+            skills = folder / SKILLS.get(chosen, "")
+            names = concept_names(skills) if skills.is_file() else {}
+            return Answered(log.frame, f"{chosen}, {_size(log.frame)}", log.report, names)
         if root is not None:
             raise ValueError(
                 f"--data.root {root}: {chosen} is not there; `remem data check {chosen}` says what is"
@@ -146,7 +154,7 @@ def split_by_fold(
     kind = "" if own else " (by a hash of the student's id)"
     words = f"folds {_listed(train)} trained on, {_listed(valid)} chosen on{kind}"
     tests = {f"fold {_listed(test)}": cut["test"]} if test else {}
-    return Splits(cut["train"], cut["valid"], tests, answered.source, words)
+    return Splits(cut["train"], cut["valid"], tests, answered.source, words, answered.names)
 
 
 def refuse_shared(parts: Mapping[str, pl.DataFrame]) -> None:
