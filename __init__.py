@@ -10,9 +10,20 @@ __version__ = version("remem")
 
 _LAZY = {
     "BatteryRULRegressor": "apps.battery.estimator",
+    "KnowledgeTracer": "apps.tracing.estimator",
+    "audit_causality": "apps.tracing.audit",
+    "audit_leakage": "data.tracing.repeats",
+    "open_log": "data.tracing.opening",
 }
 
-__all__ = ["BatteryRULRegressor", "__version__"]
+__all__ = [
+    "BatteryRULRegressor",
+    "KnowledgeTracer",
+    "__version__",
+    "audit_causality",
+    "audit_leakage",
+    "open_log",
+]
 
 
 def __getattr__(name: str) -> object:
