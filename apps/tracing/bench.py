@@ -17,7 +17,6 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ...core.layers.aaren import Aaren
 from ...core.layers.lstm import LSTM
 from ...core.layers.lstm_attention import LSTMAttention
 from ...data.tracing.protocols import compare, evaluate, prepare
@@ -30,17 +29,14 @@ from .sets import Splits, load_log
 
 SETS = ("assistments2009", "assistments2015", "assistments2017")
 TREE = "hist_gradient_boosting"
-EPOCHS = 5
-LONG = {"assistments2017": {"d_model": 96, "dropout": 0.3}}
-"""Of sets with long histories, as configs/long.yaml has it."""
-CHUNK = {"assistments2017": 500}
+EPOCHS = 8
 DRAWS = 500
-STACK = {"p_correct": "stack (default)", "p_network": "LSTM", "p_trees": "boosted trees that export"}
+STACK = {"p_correct": "stack (default)", "p_network": "Aaren", "p_trees": "boosted trees that export"}
 VARIANTS: dict[str, Mapping[str, object]] = {
-    "Aaren": {"layer": Aaren},
+    "LSTM": {"layer": LSTM},
     "LSTM + attention": {"layer": LSTMAttention},
     "attention": {"recall": "attention"},
-    "CAKT": {"recall": "cakt"},
+    "CAKT": {"recall": "cakt", "d_model": 36},
 }
 """Single networks of other memories; the first set only."""
 BASELINES = ("question_mean", "bkt", "bkt_forgetting", "pfa", "best_lr", TREE)
@@ -108,31 +104,29 @@ def _forecasts(
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Name, (rows,) forecast and seconds of every model and baseline on one split; the tree comes first."""
     whole = name == SETS[0] and not quick
-    own, chunk = LONG.get(name, {}), CHUNK.get(name, 200)
     for baseline in sorted(BASELINES if whole else ("question_mean", TREE), key=lambda b: b != TREE):
         fitted = fit_baseline(baseline, splits.train, splits.valid)
         yield baseline, fitted.predict(log), fitted.seconds
     for seed in range(seeds):
-        y_RO, seconds = fit_and_ask(splits, log, {"layer": LSTM, **own}, chunk=chunk, seed=seed)
+        y_RO, seconds = fit_and_ask(splits, log, {}, seed=seed)
         for model, column in zip(STACK.values(), y_RO.T, strict=True):
             yield model, column, seconds
         for model, words in VARIANTS.items() if whole else ():
-            y_RO, seconds = fit_and_ask(splits, log, {**words, "trees": False}, chunk=chunk, seed=seed)
+            y_RO, seconds = fit_and_ask(splits, log, {**words, "trees": False}, seed=seed)
             yield model, y_RO[:, 0], seconds
 
 
 def fit_and_ask(
-    splits: Splits, log: pl.DataFrame, words: Mapping[str, object], *, chunk: int, seed: int
+    splits: Splits, log: pl.DataFrame, words: Mapping[str, object], *, seed: int
 ) -> tuple[np.ndarray, float]:
     """(rows, O) outputs for a log, of a module fitted and calibrated as `remem tracing fit` does it, and seconds.
 
     Args:
         words: hyper-parameters of `TracingModule`.
-        chunk: most answers of a training piece.
     """
     seed_everything(seed, verbose=False)
     start = time.perf_counter()
-    data = TracingData(chunk=chunk, seed=seed)
+    data = TracingData(seed=seed)
     data.splits = splits
     module = TracingModule(**words)  # type: ignore[arg-type]
     data.encode_for(module)

@@ -7,10 +7,9 @@ take --out DIR and go on from there. Every one of them has --help.
     remem tracing fit --data.set=assistments2009 --data.train_folds=0,2,3,4 --data.valid_folds=1 --out out/2009
     remem tracing fit --data.path=log.csv --data.columns.user=student_id --out out/mine
     remem tracing fit --model.recall=cakt --model.trees=false          one network, without trees beside it
-    remem tracing fit --model.layer=remem.core.Aaren                   another memory layer in it
+    remem tracing fit --model.layer=remem.core.LSTM                    another memory layer in it
 
-With no --config, configs/default.yaml is taken; `--data.set=assistments2017` takes configs/long.yaml, and so does
-`--config long`: for histories of hundreds of answers.
+With no --config, configs/default.yaml is taken.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def preset(arguments: Sequence[str]) -> Path:
-    """The packaged config that fits the arguments (see the module's text)."""
-    long = "--data.set assistments2017" in " ".join(arguments).replace("=", " ")
-    return CONFIGS / ("long.yaml" if long else "default.yaml")
+    """The packaged config, whatever the arguments are."""
+    return CONFIGS / "default.yaml"
 
 
 def with_config(arguments: Sequence[str]) -> list[str]:

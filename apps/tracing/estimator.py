@@ -36,7 +36,7 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
 
     Args:
         recall: what the network remembers beside the memory of every concept: "recurrent", "attention" or "cakt".
-        layer: of "recurrent", a class or its path, as "remem.core.Aaren"; None is an LSTM.
+        layer: of "recurrent", a class or its path, as "remem.core.LSTM"; None is Aaren.
         d_model: width of the network.
         trees: whether boosted trees are stacked beside the network.
         max_epochs: at most; validation stops earlier.
@@ -57,7 +57,7 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
         layer: str | Callable[..., Any] | None = None,
         d_model: int = 64,
         trees: bool = True,
-        max_epochs: int = 5,
+        max_epochs: int = 8,
         monotone: bool = False,
         random_state: int = 0,
         verbose: bool = False,

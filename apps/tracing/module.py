@@ -20,9 +20,9 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from ...core.layers.aaren import Aaren
 from ...core.layers.concept_memory import ConceptMemory
 from ...core.layers.distance_attention import DistanceAttention
-from ...core.layers.lstm import LSTM
 from ...core.layers.same_concept import SameConcept
 from ...core.recall import Recall, Recurrent
 from ...core.state import SequenceLayer
@@ -71,12 +71,12 @@ class TracingModule(TaskModule):
     def __init__(
         self,
         recall: RecallName = "recurrent",
-        layer: Callable[[int], SequenceLayer] = LSTM,
+        layer: Callable[[int], SequenceLayer] = Aaren,
         d_model: int = 64,
         num_layers: int = 1,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
         question_dropout: float = 0.1,
-        lr: float = 3e-3,
+        lr: float = 5e-3,
         weight_decay: float = 0.01,
         patience: int = 2,
         trees: bool = True,

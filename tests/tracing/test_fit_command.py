@@ -53,7 +53,7 @@ def inside(made, monkeypatch):
 def test_fit_prints_results_on_stdout_and_progress_on_stderr(made):
     folder, done = made
     assert done.stdout.split()[:2] == ["split", "model"]
-    assert len([line for line in done.stdout.splitlines() if "LSTM + trees" in line]) == 2
+    assert len([line for line in done.stdout.splitlines() if "Aaren + trees" in line]) == 2
     assert "run: bundle/  model.ckpt  metrics.json  report.html" in done.stdout
     assert "data: own log known.csv, 64 students" in done.stderr
     assert "Traceback" not in done.stderr
@@ -66,7 +66,7 @@ def test_metrics_are_those_of_the_bundle_on_students_it_never_saw(made):
     told = json.loads((folder / "run" / "metrics.json").read_text())
     rows = {(row["split"], row["model"]): row for row in told["rows"]}
     assert {model for _, model in rows} == {
-        "LSTM + trees",
+        "Aaren + trees",
         "p_network",
         "p_trees",
         "question mean",
@@ -74,7 +74,7 @@ def test_metrics_are_those_of_the_bundle_on_students_it_never_saw(made):
     }
     fresh = pl.read_csv(folder / "fresh.csv")
     p = TracingPredictor(folder / "run" / "bundle").predict(fresh.rename({"ok": "correct"}))["p_correct"]
-    row = rows["fresh.csv", "LSTM + trees"]
+    row = rows["fresh.csv", "Aaren + trees"]
     assert row["n"] == fresh.height
     assert row["auc"] == pytest.approx(auc(fresh["ok"].to_numpy(), p.to_numpy()), abs=1e-9)
     assert told["split"] == "folds 0, 2, 3, 4 trained on, 1 chosen on (by a hash of the student's id)"
@@ -155,15 +155,9 @@ def test_help_is_on_stdout(arguments, inside, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "preset"),
-    [
-        (["fit"], "default"),
-        (["fit", "--data.set=assistments2017"], "long"),
-        (["fit", "--data.set", "assistments2015"], "default"),
-        (["fit", "--config", "long"], "long"),
-    ],
+    "arguments", [["fit"], ["fit", "--config", "default"], ["fit", "--data.set=simulated"]]
 )
-def test_the_preset_follows_from_the_wish(arguments, preset, inside):
+def test_the_packaged_config_is_found(arguments, inside):
     words = with_config(arguments)
-    assert words[words.index("--config") + 1] == str(CONFIGS / f"{preset}.yaml")
-    assert yaml.safe_load((CONFIGS / f"{preset}.yaml").read_text())["model"]
+    assert words[words.index("--config") + 1] == str(CONFIGS / "default.yaml")
+    assert yaml.safe_load((CONFIGS / "default.yaml").read_text())["model"]
