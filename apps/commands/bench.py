@@ -39,6 +39,21 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "tracing_step",
         "time and memory of one more answer beside replayed and cached models",
     ),
+    "tracing-baselines": (
+        "..tracing.bench_baselines",
+        "tracing_baselines",
+        "the field on ASSISTments 2009: BKT, PFA, Best-LR and boosted trees, cross-validated",
+    ),
+    "tracing-features": (
+        "..tracing.bench_baselines",
+        "tracing_features",
+        "seconds for the features of every answer of a set",
+    ),
+    "tracing-mastery": (
+        "..tracing.bench_mastery",
+        "tracing_mastery",
+        "what monotone mastery costs, how true bands are, what recommendations lead to",
+    ),
     "tracing-practice": (
         "..tracing.bench_practice",
         "tracing_practice",

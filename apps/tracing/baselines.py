@@ -29,7 +29,7 @@ Fit = Callable[[pl.DataFrame, pl.DataFrame], Predict]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted baseline: its name, its forecasts, and the seconds that fitting took, features included."""
+    """A fitted baseline: its name, its forecasts, and the CPU seconds that fitting took, features included."""
 
     name: str
     predict: Predict
@@ -143,6 +143,6 @@ def fit_baseline(name: str, train: pl.DataFrame, valid: pl.DataFrame) -> Fitted:
             raise ValueError(
                 f"baseline {name}: the {part} log has no answers; give rows whose correct is 0 or 1"
             )
-    start = time.perf_counter()
+    start = time.process_time()
     predict = BASELINES[name](train, valid)
-    return Fitted(name, predict, time.perf_counter() - start)
+    return Fitted(name, predict, time.process_time() - start)

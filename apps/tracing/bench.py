@@ -57,7 +57,8 @@ def tracing_table(*, seeds: int = 1, root: str | None = None, quick: bool = Fals
 
     Returns:
         Rows `set, model, answers`, means over folds (and seeds) of `FIGURES`, `auc_sd` over them, `vs_tree` with
-        `vs_tree_lo` and `vs_tree_hi` (95 %, paired, mean over folds), the AUC of each part, and `seconds` of a fit.
+        `vs_tree_lo` and `vs_tree_hi` (95 %, paired, mean over folds), the AUC of each part, and
+        CPU `seconds` of a fit.
     """
     quiet()
     threads = torch.get_num_threads()
@@ -119,13 +120,13 @@ def _forecasts(
 def fit_and_ask(
     splits: Splits, log: pl.DataFrame, words: Mapping[str, object], *, seed: int
 ) -> tuple[np.ndarray, float]:
-    """(rows, O) outputs for a log, of a module fitted and calibrated as `remem tracing fit` does it, and seconds.
+    """(rows, O) outputs for a log, of a module fitted and calibrated as `remem tracing fit` does it, and CPU seconds.
 
     Args:
         words: hyper-parameters of `TracingModule`.
     """
     seed_everything(seed, verbose=False)
-    start = time.perf_counter()
+    start = time.process_time()
     data = TracingData(seed=seed)
     data.splits = splits
     module = TracingModule(**words)  # type: ignore[arg-type]
@@ -147,7 +148,7 @@ def fit_and_ask(
     y_RO = module.forecasts(answers)
     out = np.empty_like(y_RO)
     out[answers.row] = y_RO
-    return out, time.perf_counter() - start
+    return out, time.process_time() - start
 
 
 def _figures(rows: list[dict[str, object]]) -> dict[str, float]:

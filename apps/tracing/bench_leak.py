@@ -95,7 +95,7 @@ def _expanded(root: str | None) -> pl.DataFrame:
 def _judged(frame: pl.DataFrame, seed: int, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Labels, forecasts and whether each row repeats the one before, of the test fold; seconds of the fit."""
     torch.manual_seed(seed)
-    start = time.perf_counter()
+    start = time.process_time()
     concept = frame["concepts"].list.sort().list.join("+")
     codes = concept.rank("dense").to_numpy().astype(np.int64)
     correct = frame["correct"].to_numpy().astype(np.int64)
@@ -127,7 +127,7 @@ def _judged(frame: pl.DataFrame, seed: int, epochs: int) -> tuple[np.ndarray, np
             for (a, b), row in zip(batch, p_BT, strict=True):
                 p[a:b] = row[: b - a]
     repeats = is_repeat(frame).to_numpy()
-    return correct[test].astype(float), p[test], repeats[test], time.perf_counter() - start
+    return correct[test].astype(float), p[test], repeats[test], time.process_time() - start
 
 
 class _PlainLSTM(nn.Module):
