@@ -21,7 +21,7 @@ help:
 
 install: $(STAMP)  ## virtual environment in .venv, versions of constraints.txt
 
-demo: $(STAMP)  ## train, judge, export and run a battery model on generated data; see out/report.html
+demo: $(STAMP)  ## train, judge, export and run models on generated data; see out/report.html
 	$(BIN)/remem demo --out out
 
 test: $(STAMP)  ## all tests; WORKERS=1 for one process, ARGS="-k early" for some of them

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": (".demo", "train, judge, export and run a battery model on generated data"),
+    "demo": (".demo", "train, judge, export and run models on generated data"),
     "battery": (".battery.cli", "battery life: fit, validate, test, predict"),
     "tracing": (
         ".tracing.cli",

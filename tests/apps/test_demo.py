@@ -10,7 +10,8 @@ import pytest
 
 from remem.apps import cli
 from remem.apps.battery import sets, showcase
-from remem.serving import StreamSession
+from remem.apps.tracing import showcase as tracing
+from remem.serving import StreamSession, TracingSession
 
 FEWER = {
     "early": ["--data.max_cycle=20"],
@@ -88,3 +89,48 @@ def test_its_hints_work_as_they_are_printed(shown, tmp_path, capsys):
     wanted = [session.update(row["cell_id"], row)["rul"] for row in rows]
     np.testing.assert_allclose([answer["rul"] for answer in answers], wanted, rtol=1e-6)
     assert len(answers) > 200
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "tracing"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REMEM_DATA", raising=False)
+        many = tracing.simulate_log
+        patch.setattr(
+            tracing, "simulate_log", lambda n, *sizes, **words: many(max(n // 4, 1), *sizes, **words)
+        )
+        patch.setattr(tracing, "BESIDE", ("pfa",))
+        fit = tracing.run
+        patch.setattr(
+            tracing, "run", lambda words: fit([*words, "--trainer.max_epochs=1", "--model.d_model=8"])
+        )
+        return out, tracing.showcase(out)
+
+
+def test_students_are_forecast_beside_the_truth(traced):
+    out, rows = traced
+    assert {row["model"] for row in rows} > {"stack (default)", "pfa", "true probability"}
+    assert [row["auc"] for row in rows] == sorted((row["auc"] for row in rows), reverse=True)
+    assert max(rows, key=lambda row: row["auc"])["model"] == "true probability"
+    page = (out / "report.html").read_text()
+    assert "<h2>All models</h2>" in page
+    assert "<h2>One student, streamed</h2>" in page
+
+
+def test_the_hint_for_a_student_works_as_it_is_printed(traced):
+    out, _ = traced
+    run = "import sys; from remem.apps.cli import main; sys.exit(main())"
+    with (out / "answers.jsonl").open() as lines:
+        done = subprocess.run(
+            [sys.executable, "-c", run, "stream", f"{out}/bundle"],
+            stdin=lines, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    session = TracingSession(out / "bundle")
+    for line, told in zip(
+        (out / "answers.jsonl").read_text().splitlines(), done.stdout.splitlines(), strict=True
+    ):
+        answer = json.loads(line)
+        wanted = session.update(**answer)
+        assert json.loads(told)["p_correct"] == pytest.approx(wanted["p_correct"], abs=1e-6)
