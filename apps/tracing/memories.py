@@ -32,10 +32,11 @@ def memory_of(vocabulary: Vocabulary, tables: Tables | None = None) -> ConceptMe
 def features(memory: ConceptMemory, answers: Answers) -> np.ndarray:
     """(n, Z) features of all answers."""
     z_NZ = np.empty((len(answers), memory.out_features), np.float32)
+    device = memory.pair_CC.device
     for students in answers.batches(CELLS):
         x_BTF, mask_BT = answers.pad(students)
-        z_BTZ, _ = memory(torch.from_numpy(x_BTF), mask_BT=torch.from_numpy(mask_BT))
-        z_NZ[answers.positions(students)[mask_BT]] = z_BTZ.numpy()[mask_BT]
+        z_BTZ, _ = memory(torch.from_numpy(x_BTF).to(device), mask_BT=torch.from_numpy(mask_BT).to(device))
+        z_NZ[answers.positions(students)[mask_BT]] = z_BTZ.cpu().numpy()[mask_BT]
     return z_NZ
 
 
