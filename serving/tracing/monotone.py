@@ -1,7 +1,8 @@
 """Mastery that moves the way of the answer: it never falls after a right one and never rises after a wrong one.
 
 Each concept of a student has an offset in logits that is added to its mastery. After an answer the offset goes back
-to 0, or as near as it can without the reported mastery of the answered concept moving the wrong way.
+to 0, or as near as it can without the reported mastery of the answered concept moving the wrong way. What holds the
+mastery of another concept down is let go after a right answer, what holds it up after a wrong one.
 
 Shape legend: n answers, S students, B students of a batch, C concepts, K concept slots.
 """
@@ -42,6 +43,11 @@ def new_offset(offset: np.ndarray, before: np.ndarray, after: np.ndarray, right:
     return np.where(right, np.maximum(bound + MARGIN, 0.0), np.minimum(bound - MARGIN, 0.0))
 
 
+def released(offset: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Offsets of other concepts after an answer: a right one ends what holds them down, a wrong one the rest."""
+    return np.where(right, np.maximum(offset, 0.0), np.minimum(offset, 0.0))
+
+
 def shift(p: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Probabilities moved by offsets in logits; exactly as they were where the offset is 0."""
     return np.where(offset == 0.0, p, sigmoid(logit(p) + offset))
@@ -75,6 +81,10 @@ def offsets_along(
         offset_n[row_B] = mean_offset(values_SC[student_B], concepts_BK)
         place = np.broadcast_to(student_B[:, None], concepts_BK.shape), concepts_BK
         new_BK = new_offset(values_SC[place], before_nK[row_B], after_nK[row_B], correct_B1 > 0)
-        learned_BK = (concepts_BK > 0) & np.isfinite(correct_B1)
+        answered_B = np.isfinite(correct_B1[:, 0])
+        values_SC[student_B[answered_B]] = released(
+            values_SC[student_B[answered_B]], correct_B1[answered_B] > 0
+        )
+        learned_BK = (concepts_BK > 0) & answered_B[:, None]
         values_SC[tuple(axis[learned_BK] for axis in place)] = new_BK[learned_BK]
     return offset_n

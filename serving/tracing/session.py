@@ -21,7 +21,7 @@ from . import recommend
 from .asking import Asking, minutes_of
 from .graphs import TracingGraphs
 from .mastery import LATER, bands, half_life_days
-from .monotone import logit, mean_offset, new_offset, shift
+from .monotone import logit, mean_offset, new_offset, released, shift
 
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
@@ -314,7 +314,10 @@ class TracingSession:
         """Write one answer into the student's notes; `before` and `after` are the model's own mastery."""
         notes, offsets = student.notes, student.offsets
         if self.monotone:
-            offsets[used] = new_offset(offsets[used], logit(before), logit(after), np.array(label > 0))
+            right = np.array(label > 0)
+            kept = new_offset(offsets[used], logit(before), logit(after), right)
+            offsets[:] = released(offsets, right)
+            offsets[used] = kept
         notes[ANSWERS, used] += 1
         notes[SINCE, used] = student.answers
         notes[KNOWN, used] = shift(after, offsets[used])

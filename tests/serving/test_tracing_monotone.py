@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from remem.serving import TracingSession
-from remem.serving.tracing.monotone import logit, new_offset, shift
+from remem.serving.tracing.monotone import logit, new_offset, released, shift
 
 LOGITS = st.floats(-8, 8)
 
@@ -32,6 +32,12 @@ def test_no_model_can_make_it_move_the_wrong_way(before, after, seed):
         else:
             assert abs(moved) < 1e-6
         offset = float(new)
+
+
+def test_an_answer_lets_go_of_other_concepts_its_way_only():
+    held = np.array([-0.5, 0.0, 0.5])
+    np.testing.assert_array_equal(released(held, np.array(True)), [0, 0, 0.5])
+    np.testing.assert_array_equal(released(held, np.array(False)), [-0.5, 0, 0])
 
 
 def test_offsets_are_zero_where_the_model_is_monotone_already(tracing_bundle):

@@ -108,6 +108,21 @@ def test_a_session_step_by_step_gives_the_predictions(tracing_bundle, monotone, 
         assert got["p_correct"] == pytest.approx(out["p_correct"][row["index"]], abs=1e-6)
 
 
+def test_a_session_holds_mastery_as_the_predictor_does(contrary_bundle):
+    frame = random_log([30, 12, 50], seed=4, timed=False)
+    plain = TracingPredictor(contrary_bundle).predict(frame)["p_correct"].to_numpy()
+    held = TracingPredictor(contrary_bundle, monotone=True).predict(frame)["p_correct"].to_numpy()
+    session = TracingSession(contrary_bundle, monotone=True)
+    got = [
+        session.update(student, question, correct, concepts)["p_correct"]
+        for student, question, correct, concepts in frame.select(
+            "student_id", "question_id", "correct", "concepts"
+        ).iter_rows()
+    ]
+    assert np.mean(plain != held) > 0.3
+    np.testing.assert_allclose(got, held, atol=1e-6)
+
+
 def test_repeat_rows_get_the_probability_of_their_question(tracing_bundle):
     frame = pl.DataFrame(
         {
