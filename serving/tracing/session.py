@@ -220,9 +220,10 @@ class TracingSession:
         """The best k questions to ask next, the best first.
 
         Args:
-            target: a probability: questions whose success is nearest to it. "gain": those whose answer is expected to
-                raise the mastery of their concepts most. "review": a typical question of each of the concepts whose
-                mastery fell most since the last answer on them; without times, of those longest not practised.
+            target: a probability: questions whose success is nearest to it (see `recommend.shortlist` where there are
+                over a thousand). "gain": those whose answer is expected to raise the mastery of their concepts most.
+                "review": a typical question of each of the concepts whose mastery fell most since the last answer on
+                them; without times, of those longest not practised.
             candidates: ids of questions; default: all of the bundle. Names of concepts where it knows no questions.
             timestamp: default: that of the student's latest answer.
 
@@ -237,6 +238,9 @@ class TracingSession:
         student, minutes = self._now(student_id, timestamp)
         x_NF = self._candidates(candidates)
         x_NF[:, MINUTES] = minutes
+        if isinstance(target, int | float):
+            ease_Q = self.vocabulary.difficulty.question[:, 0]
+            x_NF = x_NF[recommend.shortlist(lambda x: self._ask(student, x), x_NF, ease_Q, float(target), k)]
         p_N = self._ask(student, x_NF)
         if target == "review":
             told = self._review(student, minutes, x_NF, p_N, k)
