@@ -36,7 +36,6 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "LSTM": {"layer": LSTM},
     "LSTM + attention": {"layer": LSTMAttention},
     "attention": {"recall": "attention"},
-    "CAKT": {"recall": "cakt", "d_model": 36},
 }
 """Single networks of other memories; the first set only."""
 BASELINES = ("question_mean", "bkt", "bkt_forgetting", "pfa", "best_lr", TREE)
