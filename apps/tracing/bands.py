@@ -2,7 +2,8 @@
 
 Two answers of a student to one concept share the student's true level: what the forecast misses of it, it misses in
 both. Their residuals are therefore correlated, and since the outcomes are drawn apart, the covariance of the residuals
-is the variance of the true probability around the forecast.
+is the variance of the true probability around the forecast. That variance is taken to be equal in logits: near 0 and 1
+the probability itself has less room, and its spread goes with p (1 - p).
 
 Shape legend: n answers, P pairs, F columns of the answers.
 """
@@ -33,6 +34,8 @@ def band_table(
 ) -> dict[str, list[float]] | None:
     """`{"answers": lower edges, "sd": spread of the true probability}` for a manifest; None with too few pairs.
 
+    The spread is that around a forecast of 1/2; see `remem.serving.tracing.mastery.bands` for others.
+
     Args:
         model: calibrated.
         valid: a conformed log of students that it was not trained on.
@@ -47,16 +50,18 @@ def band_table(
     x_PF[:, MINUTES] = answers.x[first_P, MINUTES]  # both are asked at one moment
     whole, own_n, asked_P = insert(answers, x_PF, answers.student_of[first_P], first_P)
     p = _forecasts(model, whole)
-    residual_P = answers.x[first_P, CORRECT] - p[own_n[first_P]]
-    other_P = answers.x[second_P, CORRECT] - p[asked_P]
-    covariance, weight = [], []
+    p_P, p_other_P = p[own_n[first_P]], p[asked_P]
+    residual_P, other_P = answers.x[first_P, CORRECT] - p_P, answers.x[second_P, CORRECT] - p_other_P
+    room_P = 16 * p_P * (1 - p_P) * p_other_P * (1 - p_other_P)  # 1 where both are 1/2
+    variance, weight = [], []
     for low, high in zip(EDGES, [*EDGES[1:], np.inf], strict=True):
         inside = (earlier_P >= low) & (earlier_P < high)
         weight.append(int(inside.sum()))
         enough = inside if weight[-1] >= FEWEST else np.ones_like(inside)
-        covariance.append(float(np.cov(residual_P[enough], other_P[enough])[0, 1]))
+        covariance = float(np.cov(residual_P[enough], other_P[enough])[0, 1])
+        variance.append(covariance / max(float(room_P[enough].mean()), 1e-9))
     # one more answer never makes the forecast less sure; what the noise says otherwise is pooled
-    falling = IsotonicRegression(increasing=False).fit(EDGES, covariance, sample_weight=np.maximum(weight, 1))
+    falling = IsotonicRegression(increasing=False).fit(EDGES, variance, sample_weight=np.maximum(weight, 1))
     spread = np.sqrt(np.maximum(falling.predict(EDGES), 0.0))
     return {"answers": list(EDGES), "sd": [round(float(sd), 5) for sd in spread]}
 

@@ -98,6 +98,6 @@ _CLASS = (
     "Mastery after each student's last answer; grey where a student never tried. Above: number of students."
 )
 _SPREAD = (
-    "Standard deviation of the true probability around the forecast, from pairs of answers on one concept that are "
-    "forecast from one state. The band of a mastery is made from it."
+    "Standard deviation of the true probability around a forecast of 1/2, from pairs of answers on one concept that "
+    "are forecast from one state; around p it is 4 p (1 - p) of that. The band of a mastery is made from it."
 )

@@ -20,8 +20,9 @@ _LEAST = 1e-6  # of a probability and of the worth of a band in answers: keeps b
 def bands(bundle: Bundle, p_N: np.ndarray, answers_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the true probability lies, with the bundle's confidence: (N,) lower and upper ends.
 
-    A beta distribution with the forecast as its mean and the spread of true probabilities around forecasts that
-    validation showed after as many answers on the concept. NaN where the bundle knows no spread.
+    A beta distribution with the forecast p as its mean and the spread of true probabilities around forecasts that
+    validation showed after as many answers on the concept: the manifest's at p = 1/2, and 4 p (1 - p) of that
+    elsewhere. NaN where the bundle knows no spread.
 
     Args:
         p_N: forecasts.
@@ -31,9 +32,10 @@ def bands(bundle: Bundle, p_N: np.ndarray, answers_N: np.ndarray) -> tuple[np.nd
     if spread is None:
         return np.full(len(p_N), np.nan), np.full(len(p_N), np.nan)
     place = np.searchsorted(spread["answers"], answers_N, side="right") - 1
-    variance = np.square(np.asarray(spread["sd"], float)[place])
     p_N = np.clip(np.asarray(p_N, float), _LEAST, 1 - _LEAST)
-    worth = np.maximum(p_N * (1 - p_N) / np.maximum(variance, _LEAST**2) - 1, _LEAST)
+    room_N = p_N * (1 - p_N)
+    variance_N = np.square(4 * room_N * np.asarray(spread["sd"], float)[place])
+    worth = np.maximum(room_N / np.maximum(variance_N, _LEAST**2) - 1, _LEAST)
     tail = (1 - bundle.manifest["confidence"]) / 2
     a, b = p_N * worth, (1 - p_N) * worth
     # so skew a beta may have its mean outside: the band always holds the forecast

@@ -25,11 +25,19 @@ def test_band_is_that_of_a_beta_with_the_spread_of_its_answers():
     lo, hi = bands(
         bundle(answers=[0, 3, 10], sd=[0.2, 0.1, 0.05]), np.full(5, 0.6), np.array([0, 2, 3, 10, 99])
     )
-    for i, sd in enumerate([0.2, 0.2, 0.1, 0.05, 0.05]):
+    for i, even in enumerate([0.2, 0.2, 0.1, 0.05, 0.05]):
+        sd = even * 4 * 0.6 * 0.4  # told for a forecast of 1/2
         worth = 0.6 * 0.4 / sd**2 - 1
         assert (lo[i], hi[i]) == pytest.approx(beta(0.6 * worth, 0.4 * worth).ppf([0.1, 0.9]))
         drawn = beta(0.6 * worth, 0.4 * worth)
         assert (drawn.mean(), drawn.std()) == pytest.approx((0.6, sd))
+
+
+def test_a_sure_forecast_has_a_narrow_band():
+    lo, hi = bands(bundle(answers=[0], sd=[0.15]), np.array([0.02, 0.5, 0.98]), np.zeros(3))
+    width = hi - lo
+    assert width[0] == pytest.approx(width[2])
+    assert width[0] < 0.15 * width[1]
 
 
 @given(p=st.floats(0, 1), sd=st.floats(0, 0.7))
