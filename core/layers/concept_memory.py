@@ -5,41 +5,37 @@ asked at t, never from whether the answer at t was right. All of them are intege
 or one division of two such sums; so the parallel form, the step and the exported graphs agree to the last bit, and
 trees, which jump at thresholds, may be put on top.
 
-The parallel form sorts (concept, time) pairs instead of scanning over time. What a concept held before an answer is
-then a difference of two running sums, plus what the state held.
-
 Shape legend: ... any leading axes, B batch, T time, F input columns, K concept slots of a row, C concepts + 1 (0 is
-none or unknown), Q questions + 1, S columns of their table, U states of a run, R answers in the ring, Z features,
-N = T K pairs, M = N + C.
+none or unknown), Q questions + 1, S columns of their table, U states of a run, R answers in the ring, V terms and
+Z features (`concept_features`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..state import accumulator_dtype, where
-
-RING = 32
-"""Last answers that are kept one by one."""
-
-BITS = 16
-"""Last outcomes on a concept, packed into one integer."""
+from .concept_features import BITS, LINEAR, OTHERS, RING, TERMS, TOLD
+from .concept_past import (
+    NO_TIME,
+    Answer,
+    Asked,
+    ConceptState,
+    flat_index,
+    minutes_of,
+    recent_before,
+    ring_entry,
+    table_before,
+)
 
 GRID = 256.0
 """Difficulties and residuals are multiples of 1 / GRID: sums below 65,536 are exact in float32."""
 
-NO_TIME = -(2.0**30)
-"""Minutes of an answer without a timestamp, and of no answer; not NaN, which no comparison of states survives."""
-
 NEVER = 16384.0
 """Answers since the last one on a concept, at most; also where there was none."""
 
-CONCEPT_DECAYS = {"fast": 0.5, "mid": 0.75, "slow": 0.875}
 MOST_TRIES = 3.0
 """Tries at a question in a row that are told apart."""
 
@@ -51,43 +47,6 @@ RATE_EDGES = ((11.0, 20.0), (18.0, 25.0))
 
 TABLES = ("question_QS", "concept_C4", "pair_CC", "run_CU")
 QUESTION_COLUMNS = 18
-
-STUDENT_DECAYS = {"fast": 0.75, "mid": 0.875, "slow": 0.9375}
-
-
-class ConceptState(NamedTuple):
-    """table (B, C, 6): by concept attempts, wins, last outcomes as bits (newest lowest), sum of residuals, number of
-    the student's answer that was the last on it (from 1; 0 never), and its minutes. ring (B, R, 4), oldest first:
-    question, first concept, correct and residual of the last answers. totals (B, 5): answers, wins, sum of residuals,
-    minutes of the last answer, number of concepts met.
-    """
-
-    table: Tensor
-    ring: Tensor
-    totals: Tensor
-
-
-class _Asked(NamedTuple):
-    """A row but for its outcome, and what the tables tell of it.
-
-    question (...), concepts (..., K), minutes (...), expected share of right answers (...), its question's row of the
-    tables (..., S), its concepts' rows (..., K, 4).
-    """
-
-    question: Tensor
-    concept_K: Tensor
-    minutes: Tensor
-    p: Tensor
-    question_S: Tensor
-    concept_K4: Tensor
-
-
-class _Answer(NamedTuple):
-    """Whether the row writes, whether it was right, and by how much that beat the expected share: all (...)."""
-
-    writes: Tensor
-    win: Tensor
-    residual: Tensor
 
 
 class ConceptMemory(nn.Module):
@@ -159,8 +118,8 @@ class ConceptMemory(nn.Module):
         if state is None:
             state = self.init_state(x_BTF.shape[0], device=x_BTF.device, dtype=x_BTF.dtype)
         asked, answer = self._split(x_BTF.to(state.table.dtype), mask_BT)
-        ring_BTR4, totals_BT4, ring_BR4, totals_B4 = _recent(asked, answer, state)
-        rows_BTK6, table_BC6 = self._rows(asked, answer, totals_BT4[..., 0], state.table)
+        ring_BTR4, totals_BT4, ring_BR4, totals_B4 = recent_before(asked, answer, state)
+        rows_BTK6, table_BC6 = table_before(asked, answer, totals_BT4[..., 0], state.table, self.power_J)
         met_BS1 = (
             F.pad(_newly_met(asked, answer, rows_BTK6).cumsum(1), (0, 0, 1, 0)) + state.totals[:, None, 4:]
         )
@@ -173,14 +132,14 @@ class ConceptMemory(nn.Module):
         self, x_BF: Tensor, state: ConceptState, *, mask_B: Tensor | None = None
     ) -> tuple[Tensor, ConceptState]:
         asked, answer = self._split(x_BF.to(state.table.dtype), mask_B)
-        flat_BK = _flat(asked.concept_K, state.table.shape[1])
+        flat_BK = flat_index(asked.concept_K, state.table.shape[1])
         rows_BK6 = state.table.flatten(0, 1)[flat_BK]
         z_BZ = self._read(asked, rows_BK6, state.ring, state.totals)
 
         attempts, wins, bits, residual, _, _ = rows_BK6.unbind(-1)
         win_B1, residual_B1 = answer.win[:, None], answer.residual[:, None]
         bits = 2 * bits + win_B1
-        number_B1, minutes_B1 = state.totals[:, :1] + 1, _minutes(asked)[:, None]
+        number_B1, minutes_B1 = state.totals[:, :1] + 1, minutes_of(asked)[:, None]
         written = [
             attempts + 1,
             wins + win_B1,
@@ -193,7 +152,7 @@ class ConceptMemory(nn.Module):
         # slots without a concept write row 0 back as it was
         table_BC6 = state.table.flatten(0, 1).index_put((flat_BK,), after_BK6).view_as(state.table)
 
-        entry_B14 = torch.stack(_entry(asked, answer), -1)[:, None]
+        entry_B14 = torch.stack(ring_entry(asked, answer), -1)[:, None]
         ring_BR4 = torch.cat([state.ring[:, 1:], entry_B14], 1)
         gain_B3 = torch.cat([torch.ones_like(win_B1), win_B1, residual_B1], 1)
         met_B1 = state.totals[:, 4:] + _newly_met(asked, answer, rows_BK6)
@@ -237,7 +196,7 @@ class ConceptMemory(nn.Module):
         self.question_QS[0, 1] = 0
         return self
 
-    def _split(self, x: Tensor, mask: Tensor | None) -> tuple[_Asked, _Answer]:
+    def _split(self, x: Tensor, mask: Tensor | None) -> tuple[Asked, Answer]:
         question, concept_K = known_ids(x, self.num_questions, self.num_concepts)
         concept_K4 = self.concept_C4[concept_K].to(x.dtype)
         question_S = self.question_QS[question].to(x.dtype)
@@ -246,58 +205,9 @@ class ConceptMemory(nn.Module):
         p = torch.where(question_S[..., 1] > 0, question_S[..., 0], _on_grid(mean))
         writes, win = torch.isfinite(x[..., 1]), is_right(x[..., 1]).to(x.dtype)
         writes = writes if mask is None else writes & mask
-        return _Asked(question, concept_K, x[..., 2], p, question_S, concept_K4), _Answer(
-            writes, win, win - p
-        )
+        return Asked(question, concept_K, x[..., 2], p, question_S, concept_K4), Answer(writes, win, win - p)
 
-    def _rows(
-        self, asked: _Asked, answer: _Answer, number_BT: Tensor, table_BC6: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The table's rows (B, T, K, 6) of the concepts of every step before it, and the table after the last."""
-        batch, time, slots = asked.concept_K.shape
-        device, rows = table_BC6.device, table_BC6.shape[1]
-        writes_BTK = answer.writes[..., None] & (asked.concept_K > 0)
-        values = (answer.win, answer.residual, number_BT + 1, _minutes(asked))
-        values_BTK4 = torch.stack(values, -1).double()[:, :, None].expand(-1, -1, slots, -1)
-
-        # behind all pairs stands one reader for every concept: what it finds is the table after the last step
-        all_BC = torch.arange(rows, device=device).expand(batch, -1)
-        concept_BM = torch.cat([asked.concept_K.flatten(1), all_BC], 1)
-        writes_BM = F.pad(writes_BTK.flatten(1).long(), (0, rows))
-        values_BM4 = F.pad(values_BTK4.flatten(1, 2), (0, 0, 0, rows))
-        pairs = concept_BM.shape[1]
-        order_BM = (concept_BM * pairs + torch.arange(pairs, device=device)).sort(1).indices
-
-        # how many pairs write before each in the order of concept, then time; and before the first of its concept
-        sorted_BM = writes_BM.gather(1, order_BM)
-        place_BM = torch.zeros_like(order_BM).scatter(1, order_BM, sorted_BM.cumsum(1) - sorted_BM)
-        start_BM = F.pad(place_BM[:, -rows:-1], (1, 0)).gather(1, concept_BM)
-        # those that write, one after the other behind a row of zeros; the rest goes to a place nobody looks at
-        length = pairs + 2
-        target_BM = _flat(torch.where(writes_BM > 0, place_BM + 1, length - 1), length)
-        done_BL4 = values_BM4.new_zeros(batch, length, 4)
-        done_BL4 = done_BL4.flatten(0, 1).index_put((target_BM,), values_BM4).view_as(done_BL4)
-        before_BL5 = torch.cat(
-            [done_BL4[..., :2].cumsum(1), done_BL4[..., 2:], _packed(done_BL4[..., :1])], -1
-        )
-        now_BM5 = before_BL5.flatten(0, 1)[_flat(place_BM, length)]
-        gain_BM2 = now_BM5[..., :2] - before_BL5[..., :2].flatten(0, 1)[_flat(start_BM, length)]
-
-        old_BM6 = table_BC6.flatten(0, 1)[_flat(concept_BM, rows)].double()
-        new_BM = place_BM - start_BM
-        power_BM = self.power_J[new_BM.clamp(max=BITS)]
-        bits_BM = now_BM5[..., 4].long() % power_BM + old_BM6[..., 2].long() * power_BM % 2**BITS
-        found = [
-            (old_BM6[..., 0] + new_BM)[..., None],
-            old_BM6[..., 1:2] + gain_BM2[..., :1],
-            bits_BM.double()[..., None],
-            old_BM6[..., 3:4] + gain_BM2[..., 1:],
-            torch.where(new_BM[..., None] > 0, now_BM5[..., 2:4], old_BM6[..., 4:]),
-        ]
-        found_BM6 = torch.cat(found, -1).to(table_BC6.dtype)
-        return found_BM6[:, :-rows].unflatten(1, (time, slots)), found_BM6[:, -rows:]
-
-    def _read(self, asked: _Asked, rows_K6: Tensor, ring_R4: Tensor, totals_5: Tensor) -> Tensor:
+    def _read(self, asked: Asked, rows_K6: Tensor, ring_R4: Tensor, totals_5: Tensor) -> Tensor:
         """Features (..., Z) of what is asked, given what was there before."""
         dtype = rows_K6.dtype
         attempts_K1, bits_K1 = rows_K6[..., :1], rows_K6[..., 2:3]
@@ -355,7 +265,7 @@ class ConceptMemory(nn.Module):
         return torch.cat([numerator_Z / denominator_Z, *others, *told], -1)
 
     def _told(
-        self, asked: _Asked, ago_4: Tensor, concept_R: Tensor, win_R: Tensor, totals_5: Tensor
+        self, asked: Asked, ago_4: Tensor, concept_R: Tensor, win_R: Tensor, totals_5: Tensor
     ) -> list[Tensor]:
         """Features (..., 1) and more in the order of `TOLD`: what the tables tell of a situation like this one."""
         dtype, first_1, question_S = win_R.dtype, asked.concept_K[..., :1], asked.question_S
@@ -411,11 +321,7 @@ def _on_grid(p: Tensor) -> Tensor:
     return (p * GRID).round() / GRID
 
 
-def _minutes(asked: _Asked) -> Tensor:
-    return torch.where(torch.isfinite(asked.minutes), asked.minutes, NO_TIME)
-
-
-def _newly_met(asked: _Asked, answer: _Answer, rows_K6: Tensor) -> Tensor:
+def _newly_met(asked: Asked, answer: Answer, rows_K6: Tensor) -> Tensor:
     """Concepts of the row that the student had never answered before and now does: (..., 1)."""
     new_K = (rows_K6[..., 0] == 0) & (asked.concept_K > 0) & answer.writes[..., None]
     return new_K.to(rows_K6.dtype).sum(-1, keepdim=True)
@@ -432,115 +338,3 @@ def _nothing_known(questions: int, concepts: int) -> tuple[Tensor, Tensor, Tenso
         torch.full((concepts, concepts), 0.5),
         torch.full((concepts, 2 ** (RUN_OUTCOMES + 1) - 1), 0.5),
     )
-
-
-def _entry(asked: _Asked, answer: _Answer) -> tuple[Tensor, ...]:
-    """What the ring keeps of an answer: four tensors (...)."""
-    dtype = answer.win.dtype
-    return asked.question.to(dtype), asked.concept_K[..., 0].to(dtype), answer.win, answer.residual
-
-
-def _flat(index_B: Tensor, rows: int) -> Tensor:
-    """Indices (B, ...) into axis 1 as indices into axes 0 and 1 flattened: one gather of whole rows is cheap."""
-    batch = torch.arange(index_B.shape[0], device=index_B.device)
-    return index_B + rows * batch.view(-1, *[1] * (index_B.ndim - 1))
-
-
-def _packed(win_BL1: Tensor) -> Tensor:
-    """Each outcome and the BITS - 1 before it as one whole number, the newest as the lowest bit."""
-    packed = F.pad(win_BL1, (0, 0, BITS - 1, 0))
-    for shift in (1, 2, 4, 8):
-        packed = packed[:, shift:] + 2**shift * packed[:, :-shift]
-    return packed
-
-
-def _recent(asked: _Asked, answer: _Answer, state: ConceptState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ring (B, T, R, 4) and totals (B, T, 4) before every step, and both after the last."""
-    dtype, time = state.ring.dtype, answer.win.shape[1]
-    # the ring, then the answers one after the other; rows that do not write go to a place nobody looks at
-    writes_BT = answer.writes.long()
-    number_BS = F.pad(writes_BT.cumsum(1), (1, 0))  # S = T + 1: answers before each step and after the last
-    length = RING + time + 1
-    minutes_BR1 = state.totals[:, None, 3:4].expand(-1, RING, -1)
-    rows_BT5 = torch.stack([*_entry(asked, answer), _minutes(asked)], -1)
-    all_BL5 = F.pad(torch.cat([state.ring, minutes_BR1], -1), (0, 0, 0, time + 1))
-    target_BT = _flat(torch.where(answer.writes, RING + number_BS[:, :-1], length - 1), length)
-    all_XL5 = all_BL5.flatten(0, 1).index_put((target_BT,), rows_BT5)
-    window_BSR = number_BS[..., None] + torch.arange(RING, device=number_BS.device)
-    ring_BSR5 = all_XL5[_flat(window_BSR, length)]
-
-    gains_BT3 = torch.stack([torch.ones_like(answer.win), answer.win, answer.residual], -1).double()
-    sums_BS3 = F.pad((gains_BT3 * writes_BT[..., None]).cumsum(1), (0, 0, 1, 0))
-    sums_BS3 = (state.totals[:, None, :3].double() + sums_BS3).to(dtype)
-    totals_BS4 = torch.cat([sums_BS3, ring_BSR5[:, :, -1, 4:]], -1)
-    ring_BSR4 = ring_BSR5[..., :4]
-    return ring_BSR4[:, :-1], totals_BS4[:, :-1], ring_BSR4[:, -1], totals_BS4[:, -1]
-
-
-def _average(name: str, decay: float, length: int) -> dict[str, float]:
-    """Moving average of the terms name_1 (newest) .. name_length, in fixed point."""
-    weights = [round((1 - decay) * decay**j * 4096) / 4096 for j in range(length)]
-    return {f"{name}_{j + 1}": weight for j, weight in enumerate(weights) if weight}
-
-
-def _linear_features() -> dict[str, tuple[Mapping[str, float], Mapping[str, float]]]:
-    """Features that are one linear form of exact terms over another, by name."""
-    one = {"1": 1.0}
-    slots = {"slots": 1.0}
-    trials, answers = {"attempts": 1.0, "1": 2.0}, {"answers": 1.0, "1": 2.0}
-    features: dict[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
-        "q_mean": ({"q_mean": 1.0}, one),
-        "q_count": ({"q_count": 1.0}, one),
-        "q_attempts": ({"q_attempts": 1.0}, one),
-        "q_wins": ({"q_wins": 1.0}, one),
-        "q_last": ({"q_last": 1.0}, one),
-        "q_ago": ({"q_ago": 1.0}, one),
-        "c_mean": ({"share": 1.0}, slots),
-        "c_attempts": ({"attempts": 1.0}, one),
-        "c_wins": ({"wins": 1.0}, one),
-        "c_fails": ({"attempts": 1.0, "wins": -1.0}, one),
-        "c_rate": ({"wins": 1.0, "1": 1.0}, trials),
-    }
-    for speed, decay in CONCEPT_DECAYS.items():
-        features[f"c_ema_{speed}"] = (_average("bit", decay, BITS) | {"slots": 0.5}, slots)
-    features |= {
-        "c_last5": ({f"bit_{j}": 1.0 for j in range(1, 6)} | {"slots": 2.5}, slots),
-        "c_residual": ({"residual": 1.0}, one),
-        "c_residual_mean": ({"residual": 1.0}, trials),
-        "c_new": ({"new": 1.0}, one),
-        "num_concepts": ({"used": 1.0}, one),
-        "s_answers": ({"answers": 1.0}, one),
-        "s_wins": ({"s_wins": 1.0}, one),
-        "s_rate": ({"s_wins": 1.0, "1": 1.0}, answers),
-    }
-    for speed, decay in STUDENT_DECAYS.items():
-        features[f"s_ema_{speed}"] = (_average("outcome", decay, RING) | {"1": 0.5}, one)
-    return features | {
-        "s_residual_mean": ({"s_residual": 1.0}, answers),
-        "s_residual_ema": (_average("residual", STUDENT_DECAYS["mid"], RING), one),
-        "s_streak": ({"wrong_ago": 1.0, "1": -1.0}, one),
-        "run": ({"other_ago": 1.0, "1": -1.0}, one),
-        "run_wins": ({"run_wins": 1.0}, one),
-    }
-
-
-TERMS = (
-    *("share", "attempts", "wins", "residual", "new", "slots", "used"),
-    *(f"bit_{j}" for j in range(1, BITS + 1)),
-    *(f"outcome_{j}" for j in range(RING, 0, -1)),
-    *(f"residual_{j}" for j in range(RING, 0, -1)),
-    *("answers", "s_wins", "s_residual", "q_mean", "q_count", "q_attempts", "q_wins", "run_wins"),
-    *("q_ago", "wrong_ago", "other_ago", "q_last"),
-)
-"""Exact terms V, in the order in which `_read` lays them out; bit, outcome and residual from 1, the newest."""
-
-LINEAR = _linear_features()
-OTHERS = ("c_min", "c_ago", "c_minutes", "s_minutes")
-TOLD = (
-    *("s_concepts", "q_last_mean", "q_run_mean", "q_attempts_mean", "q_rate_mean"),
-    *("c_position", "c_fresh", "cc_mean", "q_able_mean", "q_try_mean", "c_run_mean"),
-)
-"""Concepts met, and what the tables tell of the question after such a last answer, of the situations in which question
-and first concept come, of the first concept after that of the last answer, of the question for students this able and
-at such a try, and of the first concept after such a run.
-"""

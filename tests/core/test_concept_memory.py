@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from remem.core.export import export_step, export_window
-from remem.core.layers.concept_memory import ConceptMemory, ConceptState
+from remem.core.layers.concept_memory import ConceptMemory
+from remem.core.layers.concept_past import ConceptState
 from remem.core.state import flatten
 
 QUESTIONS, CONCEPTS = 5, 4
