@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cached_property
 
 import polars as pl
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from ...data.tracing.findings import Findings
 from ...data.tracing.opening import open_log
 from ..module import TaskModule
 from .pieces import Featured, training_loader, whole_batches
@@ -62,6 +64,11 @@ class TracingData(LightningDataModule):
         self._watched: Featured | None = None
         if valid_path is not None and path is None:
             raise ValueError("--data.valid_path goes with --data.path: a named set is split by fold")
+        if valid_path is not None and read_folds(test_folds):
+            raise ValueError(
+                f"--data.test_folds {test_folds} goes without --data.valid_path, with which all of --data.path is "
+                "trained on; give --data.test_path FILE"
+            )
         if (batch_cells is not None and batch_cells < 1) or chunk < 2:
             raise ValueError(
                 f"--data.batch_cells is {batch_cells}, --data.chunk {chunk}; wanted at least 1 and 2"
@@ -74,11 +81,8 @@ class TracingData(LightningDataModule):
         answered = load_log(
             name=hp.set, root=hp.root, paths=several(hp.path), columns=hp.columns, seed=hp.seed
         )
-        told = [f"data: {answered.source}", *([str(answered.report)] if len(answered.report) else [])]
-        print("\n".join(told), file=sys.stderr)
-        tests = {}
-        for file in several(hp.test_path):
-            tests[file] = open_log(file, columns=hp.columns).frame
+        _tell(f"data: {answered.source}", answered.report)
+        tests = {file: self._other_log([file]) for file in several(hp.test_path)}
         if hp.valid_path is None:
             splits = split_by_fold(
                 answered,
@@ -88,12 +92,18 @@ class TracingData(LightningDataModule):
                 seed=hp.seed,
             )
             refuse_shared({"training": splits.train, "validation": splits.valid} | tests)
-            return Splits(splits.train, splits.valid, dict(splits.tests) | tests, splits.source, splits.words)
-        valid = open_log(several(hp.valid_path), columns=hp.columns).frame
+            return replace(splits, tests=dict(splits.tests) | tests)
+        valid = self._other_log(several(hp.valid_path))
         refuse_shared({"--data.path": answered.frame, "--data.valid_path": valid} | tests)
         return Splits(
             answered.frame, valid, tests, answered.source, f"chosen on {', '.join(several(hp.valid_path))}"
         )
+
+    def _other_log(self, files: list[str]) -> pl.DataFrame:
+        """The log in files beside that which is trained on."""
+        log = open_log(files, columns=self.hparams.columns)
+        _tell(f"data: {', '.join(files)}, {log.frame.height} answers", log.report)
+        return log.frame
 
     @property
     def valid_label(self) -> str:
@@ -147,6 +157,11 @@ class TracingData(LightningDataModule):
                 "there are no students to judge on; give --data.test_folds 3 or --data.test_path FILE"
             )
         return list(self.splits.tests.values())
+
+
+def _tell(source: str, report: Findings) -> None:
+    """Where a log comes from, and what reading it repaired or merged, for people."""
+    print("\n".join([source, *([str(report)] if len(report) else [])]), file=sys.stderr)
 
 
 def _looked_at(rows: Featured) -> DataLoader:

@@ -14,6 +14,7 @@ from remem.apps.tracing.sets import (
     split_by_fold,
     with_folds,
 )
+from remem.data.tracing.findings import Findings
 from remem.data.tracing.simulate import simulate_log
 
 
@@ -120,3 +121,28 @@ def test_own_files_for_validation_and_judging(log, tmp_path, capsys):
         TracingData(path=paths["train"], valid_path=paths["train"]).splits  # noqa: B018
     with pytest.raises(ValueError, match=r"in training and in .*train.parquet"):
         TracingData(path=paths["train"], test_path=paths["train"]).splits  # noqa: B018
+
+
+def test_folds_of_a_log_that_is_wholly_trained_on_are_not_passed_over(tmp_path):
+    with pytest.raises(ValueError, match=r"--data.test_folds 3 goes without --data.valid_path"):
+        TracingData(path=str(tmp_path / "a"), valid_path=str(tmp_path / "b"), test_folds=3)
+
+
+def test_what_reading_repaired_is_told_of_every_file(log, tmp_path, capsys):
+    for name, folds in (("train", [0, 1, 2]), ("valid", [3]), ("test", [4])):
+        part = log.filter(pl.col("fold").is_in(folds)).drop("fold", "p_true")
+        part.with_columns(pl.lit(name).alias(f"extra_{name}")).write_parquet(tmp_path / f"{name}.parquet")
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in ("train", "valid", "test")}
+    data = TracingData(path=paths["train"], valid_path=paths["valid"], test_path=paths["test"])
+    assert data.splits.valid.height
+    told = capsys.readouterr().err
+    for name in paths:
+        assert f"first: extra_{name}" in told
+
+
+def test_names_of_concepts_reach_the_splits(log, monkeypatch):
+    names = {"c1": "Fractions"}
+    monkeypatch.setattr(
+        "remem.apps.tracing.data.load_log", lambda **_: sets.Answered(log, "", Findings(), names)
+    )
+    assert TracingData().splits.names == names
