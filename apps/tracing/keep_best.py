@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class KeepBest(Callback):
             return
         figure = float(trainer.callback_metrics[self.monitor])
         if figure > self.best or not self.weights:  # the first weights are kept even where the figure is NaN
-            self.best, self.waited = figure, 0
+            self.best, self.waited = float("-inf") if math.isnan(figure) else figure, 0
             self.weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
             return
         self.waited += 1
