@@ -107,10 +107,6 @@ class Vocabulary:
             chosen[concept] = self.questions[order[(len(order) - 1) // 2]] if order else None
         return chosen
 
-    def out_of_fold(self, answers: Answers, students: np.ndarray) -> Difficulty:
-        """Difficulty as the answers of `students` (indices into `answers.students`) alone tell it."""
-        return Difficulty.fit(answers.take(students).x, len(self.questions) - 1, len(self.concepts) - 1)
-
     def encode(self, frame: pl.DataFrame) -> Answers:
         """A log in numbers.
 

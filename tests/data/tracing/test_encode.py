@@ -12,7 +12,6 @@ import pytest
 from remem.data.tracing.encode import MOST_SLOTS, Vocabulary
 from remem.data.tracing.opening import open_log
 from remem.data.tracing.schema import conform
-from remem.data.tracing.shrinkage import Difficulty
 from remem.data.tracing.simulate import simulate_log
 
 
@@ -178,17 +177,6 @@ def test_difficulty_is_the_shrunk_share_on_the_grid(frame: pl.DataFrame):
         expected = round((rows["correct"].sum() + 5 * prior) / (rows.height + 5) * 256) / 256
         assert vocabulary.difficulty.question[i].tolist() == [expected, rows.height]
     assert (vocabulary.difficulty.question * 256 % 1 == 0).all()
-
-
-def test_out_of_fold_difficulty_is_that_of_the_other_students(frame: pl.DataFrame):
-    vocabulary = Vocabulary.fit(frame)
-    answers = vocabulary.encode(frame)
-    others = np.arange(0, len(answers.students), 2)
-    names = [answers.students[s] for s in others]
-    kept = vocabulary.encode(frame.filter(pl.col("student_id").is_in(names)))
-    expected = Difficulty.fit(kept.x, len(vocabulary.questions) - 1, len(vocabulary.concepts) - 1)
-    assert vocabulary.out_of_fold(answers, others) == expected
-    assert vocabulary.out_of_fold(answers, others) != vocabulary.difficulty
 
 
 def test_the_median_question_of_a_concept_lies_in_the_middle(frame: pl.DataFrame):
