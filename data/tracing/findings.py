@@ -41,6 +41,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "rename them with columns={old: new}",
     ),
     "repeat_rows": ("rows repeated the answer before under another concept; merged into it", "none needed"),
+    "repeat_label": (
+        "rows repeated the answer before with another label or none; merged into it, and its label counts",
+        "if they were attempts of their own, give timestamps",
+    ),
     "partial_credit": ("labels between 0 and 1 are no answer that is right or wrong; refused", "round them"),
     "not_an_answer": ("records are no answers to a question; refused", "none needed"),
     "no_student": ("records name no student; refused", "export them with the student's id"),

@@ -85,8 +85,10 @@ def is_repeat(frame: pl.DataFrame) -> pl.Series:
 def from_repeat_rows(frame: pl.DataFrame) -> Log:
     """A skill-expanded table -> a log with one row per answered question; the report counts what was merged.
 
-    Rows of one student that follow each other with the same question, label and time, each with one concept that the
-    run does not hold yet, become one row with all their concepts. A concept that comes again is another attempt.
+    Rows of one student that follow each other with the same question and time, each with one concept that the run does
+    not hold yet, become one row with all their concepts and the label of the first. A concept that comes again is
+    another attempt. Labels do not decide, for then the forecast of a row would tell whether its label is the one of the
+    row before; those that differ are counted.
 
     Args:
         frame: a log, or a table whose columns `open_log` knows (student, problem, skill, correct).
@@ -122,16 +124,26 @@ def merge_repeats(log: Log) -> Log:
     kept = kept.with_columns(pl.coalesce("concepts_all", "concepts").alias("concepts"))
     question = frame["question_id"][first]
     told = f"student {frame['student_id'][first]}, question {question}; {merged / len(start):.1%} of {len(start)} rows"
-    row = np.where(log.row >= 0, group[log.row], -1)
-    return Log(
-        kept.select(frame.columns), log.report + Findings.of([("repeat_rows", merged, told)]), row, log.keys
+    differs = ~start & ~frame["correct"].eq_missing(kept["correct"].gather(group)).to_numpy()
+    at = int(np.argmax(differs))
+    found = Findings.of(
+        [
+            ("repeat_rows", merged, told),
+            (
+                "repeat_label",
+                int(differs.sum()),
+                f"student {frame['student_id'][at]}, question {frame['question_id'][at]}",
+            ),
+        ]
     )
+    row = np.where(log.row >= 0, group[log.row], -1)
+    return Log(kept.select(frame.columns), log.report + found, row, log.keys)
 
 
 def _starts(frame: pl.DataFrame) -> np.ndarray:
     """(rows,) bool: True where a row begins an answer, False where it repeats the one before under a new concept."""
     same = pl.lit(True)
-    for name in ("student_id", "question_id", "correct", "timestamp"):
+    for name in ("student_id", "question_id", "timestamp"):
         same &= pl.col(name).eq_missing(pl.col(name).shift())
     single = pl.col("concepts").list.len() == 1
     follows = same & pl.col("question_id").is_not_null() & single & single.shift().fill_null(False)

@@ -21,11 +21,11 @@ def merge_naively(frame: pl.DataFrame) -> list[tuple[object, ...]]:
     out: list[list[object]] = []
     for row in frame.iter_rows(named=True):
         concepts = list(row["concepts"])
-        key = [row["student_id"], row["question_id"], row["correct"], row["timestamp"]]
+        key = [row["student_id"], row["question_id"], row["timestamp"], row["correct"]]
         last = out[-1] if out else None
         if (
             last is not None
-            and last[:4] == key
+            and last[:3] == key[:3]
             and row["question_id"] is not None
             and len(concepts) == 1
             and last[5]
@@ -34,7 +34,7 @@ def merge_naively(frame: pl.DataFrame) -> list[tuple[object, ...]]:
             last[4] = [*last[4], *concepts]
         else:
             out.append([*key, concepts, len(concepts) == 1])
-    return [(s, q, c, t, tuple(k)) for s, q, c, t, k, _ in out]
+    return [(s, q, c, t, tuple(k)) for s, q, t, c, k, _ in out]
 
 
 @st.composite
@@ -89,7 +89,7 @@ def test_expanding_and_merging_gives_the_log_back(seed: int, timestamps: bool):
     assert from_repeat_rows(frame).frame.equals(frame)
 
 
-def test_another_attempt_stays_and_so_does_another_label_or_time():
+def test_another_attempt_stays_and_so_does_another_time():
     frame = pl.DataFrame(
         {
             "student_id": ["a"] * 6,
@@ -98,9 +98,26 @@ def test_another_attempt_stays_and_so_does_another_label_or_time():
             "correct": [1, 1, 1, 1, 1, 0],
         }
     )
-    assert from_repeat_rows(frame).frame["concepts"].to_list() == [["x"], ["x", "y"], ["x", "y"], ["z"]]
+    assert from_repeat_rows(frame).frame["concepts"].to_list() == [["x"], ["x", "y"], ["x", "y", "z"]]
     timed = frame[1:3].with_columns(pl.Series("timestamp", [1709294400, 1709294401]))
     assert from_repeat_rows(timed).frame.height == 2
+
+
+def test_labels_do_not_decide_what_is_merged_and_those_that_differ_are_counted():
+    frame = pl.DataFrame(
+        {
+            "student_id": ["a"] * 4,
+            "question_id": ["q", "q", "r", "r"],
+            "concepts": list("xyxy"),
+            "correct": [1, 1, 1, 0],
+        }
+    )
+    merged = from_repeat_rows(frame)
+    flipped = from_repeat_rows(frame.with_columns(correct=pl.Series([1, 0, 1, None])))
+    assert merged.frame.equals(flipped.frame)
+    assert merged.frame["correct"].to_list() == [1, 1]
+    assert merged.report.counts == {"repeat_rows": 2, "repeat_label": 1}
+    assert flipped.report.counts == {"no_label": 1, "repeat_rows": 2, "repeat_label": 2}
 
 
 def test_the_audit_counts_repeats_copies_and_shared_students():
