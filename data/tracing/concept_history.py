@@ -35,10 +35,6 @@ class ConceptHistory:
         self.past = Past(self._group, self._answered)
         self.attempts, self.wins = self.past.before, self.past.total(self._win)
 
-    @property
-    def timed(self) -> bool:
-        return bool(np.isfinite(self._minutes).any())
-
     def windows(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """(E,) attempts and wins within each of `WINDOWS` before the entry; what has no time is in none.
 
