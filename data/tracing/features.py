@@ -38,7 +38,7 @@ MEMORY = (
     "s_answers", "s_wins", "s_rate", "s_ema_fast", "s_ema_mid", "s_ema_slow", "s_residual_mean", "s_residual_ema",
     "s_streak", "run", "run_wins", "c_min", "c_ago", "c_minutes", "s_minutes",
 )
-"""Of the question asked (q_), its concepts (c_, summed or averaged over them), the student (s_), and the run of answers
+"""Of the question asked (`q_`), its concepts (`c_`, summed or averaged), the student (`s_`), and the run of answers
 on the first concept. See `answer_features` for each."""
 UNBOUNDED = (
     "c_count", "q_attempts_all", "q_wins_all", "q_ema_fast", "q_ema_slow",
