@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from ...serving.battery.predictor import Predictor
 from ...serving.opening import open_predictor
@@ -57,7 +58,16 @@ def _answers(predictor: TracingPredictor, options: argparse.Namespace) -> int:
     verdict = judge_log(predictor, open_answers(predictor, options), options.protocol or "honest")
     if options.json:
         about = {"bundle": options.bundle, "task": predictor.bundle.task, "headline": verdict.headline}
-        print(json.dumps(about | {"rows": verdict.rows(), "slices": verdict.slices()}, indent=1))
+        found = {"rows": _plain(verdict.rows()), "slices": _plain(verdict.slices())}
+        print(json.dumps(about | found, indent=1, allow_nan=False))
     else:
         print("\n\n".join([verdict.headline, text_table(verdict.rows()), text_table(verdict.slices())]))
     return 0
+
+
+def _plain(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Rows for JSON, which knows no NaN: null where a figure has no value."""
+    return [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in rows
+    ]

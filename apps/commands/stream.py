@@ -63,14 +63,21 @@ def main(argv: Sequence[str]) -> int:
 
 def _answer(session: StreamSession | TracingSession, line: str, number: int) -> dict[str, Any]:
     try:
-        observation = json.loads(line)
+        observation = _parsed(line)
         if isinstance(session, TracingSession):
             return _traced(session, observation)
         if not isinstance(observation, dict) or "cell_id" not in observation:
             raise ValueError('wanted an object with "cell_id", "cycle" and the features of the cycle')
         return session.update(observation["cell_id"], observation)
-    except (ValueError, RecursionError) as error:  # json's own errors: not JSON, nested without end
+    except ValueError as error:
         return {"error": str(error), "line": number}
+
+
+def _parsed(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:  # not JSON, nested without end
+        raise ValueError(f"not JSON ({error}); wanted one object in one line") from error
 
 
 def _traced(session: TracingSession, observation: object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,19 @@ from ...serving.tracing.session import TracingSession
 
 Answers = pl.DataFrame | Log | str | os.PathLike[str]
 """A table, a log, or the path of a file of any known format."""
+
+
+RECALLS = ("recurrent", "attention", "cakt")
+
+_MASTERY = {
+    "student_id": pl.String,
+    "concept": pl.String,
+    "mastery": pl.Float64,
+    "lo": pl.Float64,
+    "hi": pl.Float64,
+    "half_life_days": pl.Float64,
+    "answers": pl.Int64,
+}
 
 
 class KnowledgeTracer(ClassifierMixin, BaseEstimator):
@@ -80,8 +94,10 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
                 of their id.
 
         Raises:
-            ValueError: a log breaks its schema, students are in both, or there are too few.
+            ValueError: a parameter is out of its range, a log breaks its schema, students are in both, or there are
+                too few.
         """
+        self._check_parameters()
         from .cli import with_config  # noqa: PLC0415  (lightning costs seconds that a loaded model must not pay)
         from .fitting import run  # noqa: PLC0415
 
@@ -141,7 +157,7 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
             for student in self._updated
             for row in session.mastery(student, concepts)
         ]
-        return pl.DataFrame(rows)
+        return pl.DataFrame(rows, schema=_MASTERY)
 
     def mastery_history(self, X: Answers, concepts: Sequence[str] | None = None) -> pl.DataFrame:
         """Mastery after every answer, for a heat map: `student_id, answer, concept, mastery`."""
@@ -205,6 +221,20 @@ class KnowledgeTracer(ClassifierMixin, BaseEstimator):
         tracer._take(Path(bundle))
         return tracer
 
+    def _check_parameters(self) -> None:
+        """The command line would end the process over these, which a search over parameters must not."""
+        if self.recall not in RECALLS:
+            raise ValueError(f"KnowledgeTracer: recall is {self.recall!r}; wanted {', '.join(RECALLS)}")
+        for name in ("d_model", "max_epochs"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"KnowledgeTracer: {name} is {value!r}; wanted a whole number of 1 or more")
+        for name in ("trees", "monotone", "verbose"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"KnowledgeTracer: {name} is {getattr(self, name)!r}; wanted True or False")
+        if self.layer is not None:
+            _import(_path_of(self.layer))
+
     def _take(self, bundle: Path) -> None:
         self.files_ = {file.name: file.read_bytes() for file in sorted(bundle.iterdir())}
         self.classes_ = np.array([0, 1])
@@ -248,3 +278,14 @@ def _written(log: Log, path: Path) -> Path:
 
 def _path_of(layer: str | Callable[..., Any]) -> str:
     return layer if isinstance(layer, str) else f"{layer.__module__}.{layer.__qualname__}"
+
+
+def _import(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    try:
+        getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"KnowledgeTracer: layer is '{path}', which cannot be imported ({error}); wanted a class or the path of "
+            "one, as remem.core.LSTM"
+        ) from error

@@ -147,8 +147,15 @@ def split_by_fold(
     cut = {name: frame.filter(pl.col("fold").is_in(list(folds))) for name, folds in parts.items()}
     for name, part in cut.items():
         if not part.height:
+            students = frame["student_id"].n_unique()
+            remedy = (
+                "choose among these"
+                if own
+                else f"students were dealt out to {HASH_FOLDS} folds by their id, and there are {students} of them; "
+                "wanted more students (some dozens at least), or a column fold"
+            )
             raise ValueError(
-                f"--data.{name}_folds {list(parts[name])}: no answers; the log has folds {there}; choose among these"
+                f"--data.{name}_folds {list(parts[name])}: no answers; the log has folds {there}; {remedy}"
             )
     refuse_shared(cut)
     kind = "" if own else " (by a hash of the student's id)"

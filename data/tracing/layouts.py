@@ -60,9 +60,13 @@ def recognise(frame: pl.DataFrame, source: str, form: str = "auto") -> Reading:
             found = layout(frame, source)
             if found is not None:
                 return found
-    close = [near(c, ("student_id", "question_id", "concepts", "correct")) for c in frame.columns]
+    known = ("student_id", "question_id", "concepts", "correct")
+    close = [near(c, known) for c in frame.columns if c not in known]
+    hints = [f"no column '{name}'" for name in ("correct",) if name not in frame.columns]
+    hints += [c for c in close if "near" in c]
     raise ValueError(
         f"{source}: no {'known layout' if form == 'auto' else f'table of format {form}'}; got columns "
         f"{frame.columns[:20]}; wanted student_id, correct and question_id or concepts, or one of the formats "
-        f"{', '.join(LAYOUTS)}; rename with columns={{'old': 'new'}}; {', '.join(c for c in close if 'near' in c)}"
+        f"{', '.join(LAYOUTS)}; rename with columns={{'old': 'new'}} or --columns old=new"
+        + (f"; {', '.join(hints)}" if hints else "")
     )

@@ -163,7 +163,12 @@ def headline(rows: list[dict[str, object]]) -> str:
     """The one number of `evaluate`, with its protocol: "AUC .7768 (honest, 52003 answers)"."""
     first = rows[0]
     leak = f", {first['leak_share']:.1%} of them leaked" if first["leak_share"] else ""
-    return f"AUC {first['auc']:.4f} ({first['protocol']}, {first['n']} answers{leak})"
+    about = f"({first['protocol']}, {first['n']} answers{leak})"
+    if first["auc"] != first["auc"]:
+        return (
+            f"no AUC {about}: the scored answers are all right or all wrong; wanted both, from more students"
+        )
+    return f"AUC {first['auc']:.4f} {about}"
 
 
 def compare(

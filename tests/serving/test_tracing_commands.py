@@ -159,3 +159,39 @@ def test_stream_in_this_process(tracing_bundle, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["p_correct"] == pytest.approx(
         1 / (1 + math.exp(-1.5)), abs=1e-6
     )
+
+
+def test_answers_that_are_all_right_have_no_auc_and_json_stays_json(tracing_bundle, tmp_path, capsys):
+    file = tmp_path / "right.csv"
+    file.write_text("student_id,question_id,correct\na,q1,1\na,q2,1\n")
+    assert main(["evaluate", str(tracing_bundle), str(file), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["rows"][0]["auc"] is None
+    assert told["headline"].startswith(
+        "no AUC (honest, 2 answers): the scored answers are all right or all wrong"
+    )
+
+
+def test_a_log_without_labels_is_told_so(tracing_bundle, tmp_path, capsys):
+    file = tmp_path / "asked.csv"
+    file.write_text("student,step,problem,skill\na,1,q1,a\n")
+    assert main(["predict", str(tracing_bundle), str(file)]) == 1
+    told = capsys.readouterr().err
+    assert "no column 'correct'" in told
+    assert "--columns old=new" in told
+
+
+def test_the_forecast_of_a_row_does_not_know_its_label_even_where_rows_repeat(tracing_bundle, log_file):
+    frame = pl.read_parquet(log_file).sort("student", "step")
+    last = pl.col("step") == pl.col("step").max().over("student")
+    flipped = frame.with_columns(
+        pl.when(last).then(1 - pl.col("correct")).otherwise("correct").alias("correct")
+    )
+    predictor = TracingPredictor(tracing_bundle, device="cpu")
+    assert predictor.predict(frame).equals(predictor.predict(flipped))
+
+
+def test_a_line_that_is_no_json_is_told_what_was_wanted(tracing_bundle, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("foo\n"))
+    assert main(["stream", str(tracing_bundle)]) == 1
+    assert "not JSON" in json.loads(capsys.readouterr().out)["error"]

@@ -90,3 +90,24 @@ def test_other_peoples_folders_stay_as_they_are(tracer, tmp_path):
     with pytest.raises(ValueError, match="nothing was overwritten"):
         tracer.export(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"recall": "transformer"}, "recall is 'transformer'; wanted recurrent, attention, cakt"),
+        ({"layer": "remem.core.LTSM"}, "layer is 'remem.core.LTSM', which cannot be imported"),
+        ({"d_model": 0}, "d_model is 0; wanted a whole number of 1 or more"),
+        ({"max_epochs": 2.5}, "max_epochs is 2.5; wanted"),
+        ({"trees": "no"}, "trees is 'no'; wanted True or False"),
+    ],
+)
+def test_parameters_out_of_range_are_told_and_do_not_end_the_process(logs, wrong, words):
+    with pytest.raises(ValueError, match=words):
+        KnowledgeTracer(**wrong).fit(logs[0])
+
+
+def test_mastery_of_nobody_has_the_columns_of_mastery(tracer, logs, tmp_path):
+    nobody = KnowledgeTracer.load(tracer.export(tmp_path / "bundle"))
+    assert nobody.mastery().height == 0
+    assert nobody.mastery().schema == tracer.mastery(logs[2]).schema

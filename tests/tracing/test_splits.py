@@ -146,3 +146,9 @@ def test_names_of_concepts_reach_the_splits(log, monkeypatch):
         "remem.apps.tracing.data.load_log", lambda **_: sets.Answered(log, "", Findings(), names)
     )
     assert TracingData().splits.names == names
+
+
+def test_too_few_students_to_deal_out_are_told_so():
+    one = simulate_log(1, 10, 2, seed=0).drop("p_true", "fold")
+    with pytest.raises(ValueError, match="there are 1 of them; wanted more students"):
+        split_by_fold(answered(one), train=[0, 2, 3, 4], valid=[1])
