@@ -58,11 +58,14 @@ def band_table(
         inside = (earlier_P >= low) & (earlier_P < high)
         weight.append(int(inside.sum()))
         enough = inside if weight[-1] >= FEWEST else np.ones_like(inside)
-        covariance = float(np.cov(residual_P[enough], other_P[enough])[0, 1])
-        variance.append(covariance / max(float(room_P[enough].mean()), 1e-9))
+        own_P, next_P = residual_P[enough], other_P[enough]
+        product_P = (own_P - own_P.mean()) * (next_P - next_P.mean())
+        # few pairs may show no spread at all: a band is not narrower than what their noise could hide
+        noise = float(product_P.std() / np.sqrt(len(product_P)))
+        variance.append(max(float(product_P.mean()), noise) / max(float(room_P[enough].mean()), 1e-9))
     # one more answer never makes the forecast less sure; what the noise says otherwise is pooled
     falling = IsotonicRegression(increasing=False).fit(EDGES, variance, sample_weight=np.maximum(weight, 1))
-    spread = np.sqrt(np.maximum(falling.predict(EDGES), 0.0))
+    spread = np.sqrt(falling.predict(EDGES))
     return {"answers": list(EDGES), "sd": [round(float(sd), 5) for sd in spread]}
 
 

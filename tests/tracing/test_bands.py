@@ -18,10 +18,10 @@ class Stubborn:
         return torch.full((*mask_BT.shape, 1), 0.6), None
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.2])
-def test_the_spread_is_that_of_the_students_true_levels(spread):
+def spread_of(spread, students):
+    """The table of students whose true levels lie `spread` around .6, which is what the model says of all."""
     random = np.random.default_rng(1)
-    level = 0.6 + spread * random.choice([-1, 1], 3000)
+    level = 0.6 + spread * random.choice([-1, 1], students)
     rows = [
         {"student_id": f"s{s}", "question_id": "q", "concepts": ["c"], "correct": int(random.uniform() < p)}
         for s, p in enumerate(level)
@@ -30,11 +30,20 @@ def test_the_spread_is_that_of_the_students_true_levels(spread):
     log = conform(pl.DataFrame(rows), source="levels").frame
     table = band_table(Stubborn(), Vocabulary.fit(log), log)
     assert table["answers"] == list(EDGES)
-    few = (
-        np.array(table["sd"][:4]) * 4 * 0.6 * 0.4
-    )  # told for even odds; nobody has ten answers: the rest is of all
-    assert few == pytest.approx(spread, abs=0.045)
     assert (np.diff(table["sd"]) <= 1e-9).all(), "more answers never make it less sure"
+    # told for even odds; nobody has ten answers: the rest is of all
+    return np.array(table["sd"][:4]) * 4 * 0.6 * 0.4
+
+
+def test_the_spread_is_that_of_the_students_true_levels():
+    assert spread_of(0.2, 3000) == pytest.approx(0.2, abs=0.045)
+
+
+def test_where_levels_are_one_the_band_shrinks_with_the_noise_but_not_below_it():
+    few, many = spread_of(0.0, 300), spread_of(0.0, 4000)
+    assert (many < few).all()
+    assert (many > 0.02).all()
+    assert (many < 0.08).all()
 
 
 def test_with_few_pairs_there_is_no_band():
