@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.collections import PathCollection
+from polars.testing import assert_frame_equal
 
 from remem.apps.tracing.curves import learning_curves
 from remem.apps.tracing.plots import (
@@ -51,7 +52,8 @@ def test_questions_that_were_not_answered_are_no_opportunity(log):
     asked = log.with_columns(pl.lit(None, pl.Int8).alias("correct"))
     both = pl.concat([asked, log])
     p = np.concatenate([np.zeros(asked.height), np.full(log.height, 0.7)])
-    assert learning_curves(both, p).equals(learning_curves(log, np.full(log.height, 0.7)))
+    # threads add in any order: the last bit of a mean may differ
+    assert_frame_equal(learning_curves(both, p), learning_curves(log, np.full(log.height, 0.7)))
 
 
 @pytest.fixture
