@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...data.geometry.tours import write_tour
 from ...data.geometry.tsplib import Problem, read_tsp
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SEARCHED = 0.8
 """Share of --seconds that the search may use; the rest is for the bound."""
@@ -120,10 +124,9 @@ def _read_csv(path: Path) -> Problem:
     raise ValueError(f"{path}: columns are {', '.join(frame.columns)}; wanted x and y, or lat and lon")
 
 
-def _numbers(frame: object, pair: list[str], path: Path) -> np.ndarray:
+def _numbers(frame: pl.DataFrame, pair: list[str], path: Path) -> np.ndarray:
     import polars as pl  # noqa: PLC0415
 
-    assert isinstance(frame, pl.DataFrame)
     columns = []
     for name in pair:
         column = frame[name].cast(pl.Float64, strict=False)

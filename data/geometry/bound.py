@@ -7,7 +7,7 @@ price p_i at each node an edge costs c_ij + p_i + p_j and every tour 2 sum(p) mo
 
 The tree is always the minimum over all edges, never over a list of candidates, for which this would not hold. Prices
 are whole multiples of a power of two: where costs are whole numbers nothing is rounded and the bound may be rounded
-up; else what sums can have lost is taken off.
+up; else what sums can have lost is taken off. What stays open for a few nodes is divided into cases (`branch`).
 
 Source: Held and Karp 1971, "The traveling-salesman problem and minimum spanning trees: part II".
 Shape legend: m nodes, with the open end of a path.
@@ -21,14 +21,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .branch import branch
 from .compiled import compiled
 from .costs import Costs
-from .moves import cost
+from .moves import MATRIX, cost
 
 STEPS = 300
 """Trees at most, where a tree costs little; n^2 steps each."""
 WORK = 600_000_000
 """Edges to look at in all trees together, where the time is not limited."""
+BRANCHED = 30
+"""Nodes up to which cases are told apart where the time is not limited, and so many cases at most:"""
+CASES = 100
 GRID = 2.0**-10
 """Step of prices where costs are whole numbers."""
 CLOSED = 1e-9
@@ -98,21 +102,28 @@ def lower_bound(
     m = len(whole)
     if steps is None:
         steps = STEPS if seconds is not None else max(1, min(STEPS, WORK // (m * m)))
-    best = _ascend(whole, length / costs.scale - whole.bonus, steps, deadline)
+    aim = length / costs.scale - whole.bonus
+    best, price = _ascend(whole, aim, steps, deadline)
+    close = aim - 1 + GRID if costs.whole else aim - 0.1 * CLOSED * abs(length / costs.scale)
+    cases = (CASES if m <= BRANCHED else 0) if seconds is None else 1_000_000
+    if best < close and whole.rule == MATRIX and cases:
+        best = branch(whole, best, price, close, cases=cases, deadline=deadline, ascend=_ascend, tree=_edges)
     if costs.whole:
         return float(math.ceil(best + whole.bonus))
     return (best + whole.bonus) * costs.scale - 1e-14 * abs(length)
 
 
-def _ascend(costs: Costs, aim: float, steps: int, deadline: float) -> float:
-    """The best bound of at most `steps` trees, in units of `costs.net`; at least one tree is built."""
+def _ascend(
+    costs: Costs, aim: float, steps: int, deadline: float, price: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """The best bound of at most `steps` trees, at least one, in units of `costs.net`, and its prices (m,)."""
     m = len(costs)
     exact = costs.whole and m * costs.largest < 2.0**38  # sums of prices, in steps of the grid, fit 53 bits
-    price = np.zeros(m)
+    price = np.zeros(m) if price is None else price
     before = np.zeros(m)
     best, best_price, stride, stale = -math.inf, price, 1.0, 0
     for _ in range(max(steps, 1)):
-        tree, size, degree = _one_tree(m, price, costs.net)
+        tree, size, degree, _, _ = _one_tree(m, price, costs.net)
         # each of m sums of m terms loses at most this
         lost = 0.0 if exact else 4e-16 * m * (size + 2 * float(np.abs(price).sum()))
         bound = tree - 2 * math.fsum(price) - lost
@@ -130,12 +141,21 @@ def _ascend(costs: Costs, aim: float, steps: int, deadline: float) -> float:
         before = slope
         raised = price + stride * max(aim - bound, 1e-12 * abs(aim)) / square * way
         price = np.rint(raised / GRID) * GRID if costs.whole else raised
-    return best
+    return best, best_price
+
+
+def _edges(costs: Costs, price: np.ndarray) -> list[tuple[int, int]]:
+    """Edges of the minimum 1-tree, lower node first."""
+    m = len(costs)
+    *_, nearest, pair = _one_tree(m, price, costs.net)
+    tree = [(min(i, j), max(i, j)) for i, j in enumerate(nearest.tolist()) if i and j]
+    return [*tree, *((0, j) for j in pair)]
 
 
 @compiled
 def _one_tree(m, price, net):  # type: ignore[no-untyped-def]
-    """Minimum 1-tree over all edges, node 0 apart (Prim): its cost, the sum of |costs|, degrees (m,)."""
+    """Minimum 1-tree over all edges, node 0 apart (Prim): its cost, the sum of |costs|, degrees (m,),
+    the node (m,) through which each joined the tree, 0 for none, and the two neighbours of node 0."""
     left = np.arange(1, m)
     number = m - 1
     away = np.full(m, np.inf)
@@ -171,4 +191,4 @@ def _one_tree(m, price, net):  # type: ignore[no-untyped-def]
     degree[0] = 2.0
     degree[first] += 1.0
     degree[second] += 1.0
-    return total + one + two, size + abs(one) + abs(two), degree
+    return total + one + two, size + abs(one) + abs(two), degree, nearest, (first, second)

@@ -10,7 +10,7 @@ F = TypeVar("F", bound=Callable[..., object])
 try:
     import numba
 except ImportError:  # a machine that may only hold numpy
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 
 def compiled(function: F) -> F:
@@ -28,6 +28,6 @@ def _compile(function: F, options: dict[str, str]) -> F:
     if numba is None:
         return function
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)  # type: ignore[call-overload]
     except RuntimeError:  # no folder to keep it in
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)  # type: ignore[call-overload]

@@ -1,8 +1,7 @@
 """2-opt and Or-opt moves on a tour held as an array, kicks, and the way back from a kick that did not pay.
 
 Every change of a tour is a `flip`, the reversal of a path; a flip turns the shorter side round, is logged, and is its
-own inverse, so an iteration costs what it touches and nothing else, whatever n. Deltas are sums of edge costs;
-an improvement smaller than `tiny` is rounding and no improvement.
+own inverse, so an iteration costs what it touches, whatever n. A gain up to `tiny` is rounding and none.
 
 Names: tour (n,) node at each position, pos (n,) position of each node, near (n, K) neighbours, nearest first,
 near_cost (n, K); net = (rule, xy, matrix, ends), see `cost`; work = (stack, waiting, log, counts).
@@ -247,5 +246,4 @@ def workspace(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     """Stack (n,), waiting (n,), log (L, 2) and counts (3,) for n nodes, every node waiting."""
     state = (seed * 2654435761 + 12345) % 2147483646 + 1
     stack = np.arange(n, dtype=np.int64)[::-1].copy()
-    log = np.zeros((100_000, 2), np.int64)
-    return stack, np.ones(n, np.bool_), log, np.array([n, 0, state], np.int64)
+    return stack, np.ones(n, np.bool_), np.zeros((100_000, 2), np.int64), np.array([n, 0, state], np.int64)
