@@ -9,15 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...data.geometry.tours import write_tour
 from ...data.geometry.tsplib import Problem, read_tsp
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SEARCHED = 0.8
 """Share of --seconds that the search may use; the rest is for the bound."""
@@ -106,35 +102,11 @@ def _place(name: str, given: int | None, n: int) -> int | None:
 
 
 def _read_csv(path: Path) -> Problem:
-    """Columns x and y, or lat and lon, whatever else there is."""
-    import polars as pl  # noqa: PLC0415  (.tsp files do without)
+    from ...data.geometry.tables import read_coordinates  # noqa: PLC0415  (polars; .tsp files do without)
 
-    try:
-        frame = pl.read_csv(path)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: no csv table ({error}); give one line per place under a header") from error
-    names = {name.strip().lower(): name for name in frame.columns}
-    for kind, first, second in (
-        ("euclidean", ("x",), ("y",)),
-        ("haversine", ("lat", "latitude"), ("lon", "lng", "longitude")),
-    ):
-        pair = [names[name] for group in (first, second) for name in group if name in names]
-        if len(pair) == 2:
-            return Problem(path.stem, _numbers(frame, pair, path), None, kind)
-    raise ValueError(f"{path}: columns are {', '.join(frame.columns)}; wanted x and y, or lat and lon")
-
-
-def _numbers(frame: pl.DataFrame, pair: list[str], path: Path) -> np.ndarray:
-    import polars as pl  # noqa: PLC0415
-
-    columns = []
-    for name in pair:
-        column = frame[name].cast(pl.Float64, strict=False)
-        wrong = (column.is_null() | ~column.is_finite().fill_null(False)).to_numpy()
-        if wrong.any():
-            at = int(wrong.argmax())
-            raise ValueError(
-                f"{path}: column {name} holds {frame[name][at]!r} at place {at + 1}; wanted a finite number"
-            )
-        columns.append(column.to_numpy())
-    return np.stack(columns, axis=1)
+    problems = read_coordinates(path)
+    if len(problems) != 1:
+        raise ValueError(
+            f"{path}: holds {len(problems)} instances; wanted one, so give each a file of its own"
+        )
+    return problems[0]

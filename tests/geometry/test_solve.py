@@ -84,9 +84,9 @@ def test_a_seed_gives_one_tour(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x,y\n1,2\n3,\n", "column y holds None at place 2"),
-        ("a,b\n1,2\n", "wanted x and y"),
-        ("", "no csv table"),
+        ("x,y\n1,2\n3,\n", "nan in row 1, column 1"),
+        ("a,b\n1,2\n", "no columns x and y"),
+        ("", "the file is empty"),
     ],
 )
 def test_a_csv_that_cannot_be_used(text, said, tmp_path, capsys):
