@@ -16,6 +16,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         ".tracing.cli",
         "knowledge tracing, the next answer of a student: fit, validate, test, predict",
     ),
+    "solve": (
+        ".commands.solve",
+        "a .tsp or .csv file: a short tour, and how far from the shortest it can be",
+    ),
     "export": (".commands.export", "a checkpoint becomes a bundle: everything production needs"),
     "predict": (".commands.predict", "a bundle and data files become a table of predictions"),
     "evaluate": (".commands.evaluate", "predictions against labels, beside the simple baselines"),

@@ -162,7 +162,7 @@ def _how_to_get(name: str, entry: DataSet, root: Path) -> str:
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A file beside `path` that takes its place when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -191,7 +191,7 @@ def _copy(source: Path, entry: DataSet, file: DataFile, path: Path) -> str:
             f"{origin}: sha256 is {got}; wanted {file.sha256}; the file is damaged or another version; "
             "nothing was copied"
         )
-    with origin.open("rb") as reader, _atomic(path) as writer:
+    with origin.open("rb") as reader, atomic(path) as writer:
         shutil.copyfileobj(reader, writer, _CHUNK)
     return "copied"
 
