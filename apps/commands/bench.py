@@ -54,6 +54,11 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "tracing_mastery",
         "what monotone mastery costs, how true bands are, what recommendations lead to",
     ),
+    "tsp-search": (
+        "..geometry.bench_search",
+        "tsp_search",
+        "tours by search beside constructions, and what the lower bound certifies",
+    ),
     "tracing-practice": (
         "..tracing.bench_practice",
         "tracing_practice",
