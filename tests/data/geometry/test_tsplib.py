@@ -45,10 +45,9 @@ def put(path: Path, text: str) -> Path:
 def weights(matrix: np.ndarray, form: str) -> list[float]:
     """The definition, entry by entry."""
     n = len(matrix)
-    first = {"FULL": lambda i: 0, "UPPER": lambda i: i, "LOWER": lambda i: 0}[form.split("_", maxsplit=1)[0]]
-    last = {"FULL": lambda i: n - 1, "UPPER": lambda i: n - 1, "LOWER": lambda i: i}[
-        form.split("_", maxsplit=1)[0]
-    ]
+    part = form.partition("_")[0]
+    first = {"FULL": lambda i: 0, "UPPER": lambda i: i, "LOWER": lambda i: 0}[part]
+    last = {"FULL": lambda i: n - 1, "UPPER": lambda i: n - 1, "LOWER": lambda i: i}[part]
     diagonal = "DIAG" in form or form == "FULL_MATRIX"
     cells = [(i, j) for i in range(n) for j in range(n) if first(i) <= j <= last(i) and (diagonal or i != j)]
     if form.endswith("COL"):
