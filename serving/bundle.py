@@ -22,8 +22,14 @@ OUTPUTS: dict[str, list[str]] = {
     "early": ["cycle_life", "lo", "hi"],
     "online": ["rul", "lo", "hi"],
     "tracing": ["p_correct"],
+    "tsp": ["tour"],
+    "hull": ["hull"],
+    "delaunay": ["triangles"],
 }
 """Tasks, and what their graphs give; a tracing bundle of several members gives those too, after `p_correct`."""
+
+SHIPPED = Path(__file__).parent / "geometry" / "bundles"
+"""Folder of the bundles that come with the package, each found by its name: tsp, hull, delaunay."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,18 @@ class Bundle:
 
     @property
     def app(self) -> str:
-        """ "battery" or "tracing"."""
+        """ "battery", "tracing" or "geometry"."""
         return str(self.manifest["app"])
 
     @property
     def kind(self) -> str:
-        """How a table becomes the graph's input, e.g. "early_tabular" or "answers"."""
+        """How a table becomes the graph's input, e.g. "early_tabular", "answers" or "points"."""
         return str(self.manifest["input"]["kind"])
 
     @property
     def task(self) -> str:
-        """ "early" (one forecast a cell), "online" (one after every cycle) or "tracing" (one before every answer)."""
+        """ "early" (one forecast a cell), "online" (one after every cycle), "tracing" (one before every answer), "tsp",
+        "hull" or "delaunay" (one answer a set of points)."""
         return str(self.manifest["task"])
 
     @property
@@ -76,7 +83,7 @@ class Bundle:
 
 
 def open_bundle(path: str | Path | Bundle) -> Bundle:
-    """Open a bundle folder and check all of it.
+    """Open a bundle folder and check all of it. A bare name ("tsp") that is no folder here is a shipped bundle.
 
     Guaranteed afterwards: every key of the schema is there in its type, task, kind and outputs fit together, every
     file named in the manifest is there with the sha256 that it had at export, and so are the graphs the kind needs.
@@ -86,10 +93,8 @@ def open_bundle(path: str | Path | Bundle) -> Bundle:
     """
     if isinstance(path, Bundle):
         return path
-    folder = Path(path)
+    folder = _found(Path(path))
     file = folder / "manifest.json"
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such bundle folder; `remem export CKPT -o {folder.name}` makes one")
     if not file.is_file():
         raise ValueError(
             f"{folder}: holds no manifest.json, so it is no bundle; `remem export CKPT -o BUNDLE` makes one"
@@ -100,6 +105,22 @@ def open_bundle(path: str | Path | Bundle) -> Bundle:
         raise ValueError(f"{file}: not valid JSON ({error}); export the bundle again") from error
     _check_manifest(manifest, file)
     return Bundle(folder, manifest)
+
+
+def shipped() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(file.parent.name for file in SHIPPED.glob("*/manifest.json"))
+
+
+def _found(folder: Path) -> Path:
+    if folder.is_dir():
+        return folder
+    if str(folder) in shipped():
+        return SHIPPED / folder
+    known = f"; shipped with the package: {', '.join(shipped())}" if shipped() else ""
+    raise ValueError(
+        f"{folder}: no such bundle folder; `remem export CKPT -o {folder.name}` makes one{known}"
+    )
 
 
 def _text(value: object) -> bool:
@@ -186,6 +207,17 @@ _APPS = {
     "tracing": _App(
         files={("tracing", "answers"): ("window.onnx", "step.onnx", "vocabulary.json")},
         top={"spread": (_spread, 'null, or {"answers": [0, ...rising], "sd": [...as many]}')},
+        input={},
+    ),
+    "geometry": _App(
+        # beside greedy.onnx a bundle of tours may have beam.onnx
+        files={
+            ("tsp", "points"): ("greedy.onnx",),
+            ("tsp", "routes"): ("cost.onnx",),
+            ("hull", "points"): ("greedy.onnx",),
+            ("delaunay", "points"): ("apex.onnx",),
+        },
+        top={},
         input={},
     ),
 }

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from remem.serving import bundle
 from remem.serving.bundle import open_bundle
 
 
@@ -63,7 +64,7 @@ def test_file_outside_the_folder_is_refused(early_bundle):
         ({"files": ["model.onnx"]}, "files is .* wanted an object"),
         ({"task": "online"}, "task 'online' with input.kind 'early_tabular'"),
         ({"output": ["rul", "lo", "hi"]}, "gives .*cycle_life"),
-        ({"app": "geometry"}, "app is 'geometry'; this version of remem serves battery, tracing"),
+        ({"app": "weather"}, "app is 'weather'; this version of remem serves battery, tracing, geometry"),
         ({"app": "tracing"}, "key spread is missing"),
         ({"input": {"kind": "early_tabular"}}, r"input\.features is missing"),
     ],
@@ -82,6 +83,22 @@ def test_what_is_no_bundle_says_so(tmp_path):
     (tmp_path / "manifest.json").write_text("{ half")
     with pytest.raises(ValueError, match="not valid JSON"):
         open_bundle(tmp_path)
+
+
+def test_shipped_bundles_are_found_by_name_unless_a_folder_is_called_so(early_bundle, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    early_bundle.rename(shipped / "tsp")
+    monkeypatch.setattr(bundle, "SHIPPED", shipped)
+    monkeypatch.chdir(tmp_path)
+    assert open_bundle("tsp").path == shipped / "tsp"
+    with pytest.raises(ValueError, match="tps: no such bundle folder.*shipped with the package: tsp"):
+        open_bundle("tps")
+    with pytest.raises(ValueError, match="no such bundle folder"):
+        open_bundle(tmp_path / "tsp")
+    (tmp_path / "tsp").mkdir()
+    with pytest.raises(ValueError, match=r"holds no manifest\.json"):
+        open_bundle("tsp")
 
 
 def test_graph_that_is_not_there_cannot_be_run(early_bundle):
