@@ -22,8 +22,8 @@ from torch import Tensor
 from .ops.softmax_scan import NOTHING
 from .state import State, flatten, select, unflatten
 
-Steps: TypeAlias = int | torch.SymInt | Tensor
-"""How many steps at most: a number, a size of a traced tensor, or a tensor () of int64."""
+Steps: TypeAlias = int | Tensor
+"""How many steps at most: a number, a size of a tensor that is traced, or a tensor () of int64."""
 
 
 class Policy(Protocol):
@@ -86,8 +86,9 @@ def beam(
         raise ValueError(f"beam: width is {width}; it must be at least 1")
     batch, device = _rows(state)
     number_B = torch.arange(batch, device=device)
-    score_BW = torch.zeros(batch, width, device=device)
-    score_BW = score_BW.masked_fill(torch.arange(width, device=device) > 0, NOTHING)  # one answer, not W the same
+    # one answer to start with, not W the same
+    other_W = torch.arange(width, device=device) > 0
+    score_BW = torch.zeros(batch, width, device=device).masked_fill(other_W, NOTHING)
 
     def step(state: State, score_BW: Tensor) -> tuple[State, Tensor, Tensor]:
         log_p_RA, notes = policy.propose(state)
@@ -159,7 +160,7 @@ def _loop(
     graph: bool,
 ) -> tuple[State, Tensor]:
     """Repeat `step` until every row is finished, `steps` times at most."""
-    limit = steps if isinstance(steps, Tensor) else torch.full((), steps, dtype=torch.long)
+    limit = steps * torch.ones((), dtype=torch.long, device=score.device)
 
     def unfinished(t: Tensor, limit: Tensor, going: Tensor, score: Tensor, *tensors: Tensor) -> Tensor:
         return (t < limit) & going
@@ -169,7 +170,6 @@ def _loop(
         return t + 1, limit, going_R.any(), score, *flatten(now).values()
 
     names = list(flatten(state))
-    limit = limit.to(score.device)
     start = (torch.zeros_like(limit), limit, torch.ones_like(limit, dtype=torch.bool), score)
     carry: tuple[Tensor, ...] = (*start, *flatten(state).values())
     if graph:
