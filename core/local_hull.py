@@ -19,9 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .decode import feasible_log_p, greedy
 from .glimpses import GlimpseNetwork, at, closeness, turned_back
 from .local_frame import to_frame, unit
-from .ops.softmax_scan import NOTHING
 
 FLAT = 1e-6
 """Turns with a sine up to this count as none: float32 cannot tell them."""
@@ -155,11 +155,14 @@ class HullState(NamedTuple):
     corner: Corner
     start: Tensor
     hull: Tensor
-    done: Tensor
+    closed: Tensor
 
 
 class HullPolicy(nn.Module):
-    """The pointer as a policy for `core/decode.py`: actions are points, the first corner closes the polygon."""
+    """The pointer as a policy of `core/decode.py`: actions are points, the first corner closes the polygon.
+
+    N + 1 steps at most; `hull` of the last state is the answer.
+    """
 
     def __init__(self, pointer: HullPointer) -> None:
         super().__init__()
@@ -172,25 +175,45 @@ class HullPolicy(nn.Module):
         hull = torch.where(place == 0, index[:, None], -1)
         return HullState(xy, real, corner, index, hull, index < 0)
 
-    def propose(self, state: HullState) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (B, N), and whether there is nowhere to go (B,)."""
+    def propose(self, state: HullState) -> tuple[Tensor, tuple[()]]:
         place = torch.arange(state.xy.shape[1], device=state.xy.device)
         is_first = place == state.start[:, None]
-        feasible = feasible_corners(state.xy, state.corner, state.real, is_first)
-        stuck = ~feasible.any(-1) | state.done
-        log_p = torch.log_softmax(self.pointer(state.xy, state.corner, feasible), -1)
-        stay = torch.where(is_first, 0.0, NOTHING)
-        return torch.where(stuck[:, None], stay, log_p), stuck
+        feasible = feasible_corners(state.xy, state.corner, state.real, is_first) & ~state.closed[:, None]
+        return feasible_log_p(self.pointer(state.xy, state.corner, feasible), feasible), ()
 
-    def advance(self, state: HullState, stuck: Tensor, action: Tensor) -> HullState:
-        corner, goes = state.corner, ~(stuck | (action == state.start))
-        place = torch.where(goes[:, None], at(state.xy, action), corner.place)
-        axis = torch.where(goes[:, None], unit(place - corner.place), corner.axis)
-        first_axis = torch.where((goes & (corner.count == 1))[:, None], axis, corner.first_axis)
-        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.count[:, None]) & goes[:, None]
+    def advance(self, state: HullState, notes: tuple[()], action: Tensor) -> HullState:
+        corner, closed = state.corner, action == state.start
+        place = at(state.xy, action)
+        axis = unit(place - corner.place)
+        begins = (corner.count == 1)[:, None]
+        after = Corner(
+            place,
+            corner.first,
+            axis,
+            torch.where(begins, axis, corner.first_axis),
+            corner.count + 1,
+        )
+        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.count[:, None]) & ~closed[:, None]
         hull = torch.where(here, action[:, None], state.hull)
-        after = Corner(place, corner.first.clone(), axis, first_axis, corner.count + goes.long())
-        return HullState(state.xy.clone(), state.real.clone(), after, state.start.clone(), hull, ~goes)
+        return HullState(state.xy, state.real, after, state.start, hull, closed)
+
+
+class HullDecoder(nn.Module):
+    """The greedy decoder for `core/export_decoder.py`.
+
+    Args:
+        pointer: a trained pointer.
+    """
+
+    def __init__(self, pointer: HullPointer) -> None:
+        super().__init__()
+        self.policy = HullPolicy(pointer)
+
+    def forward(self, xy: Tensor, real: Tensor, graph: bool = True) -> tuple[Tensor, Tensor]:
+        """hull (B, N) int64, canonical, -1 behind it, and its log-probability (B,), of points xy (B, N, 2), of which
+        real (B, N) bool are points."""
+        state, log_p = greedy(self.policy, self.policy.start(xy, real), xy.shape[1] + 1, graph=graph)
+        return state.hull, log_p
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
