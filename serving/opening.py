@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .battery.predictor import Predictor
 from .battery.stream import StreamSession
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .geometry.tours import TourPredictor
     from .geometry.triangles import DelaunayPredictor
 
-    GeometryPredictor = TourPredictor | HullPredictor | DelaunayPredictor
+GeometryPredictor: TypeAlias = "TourPredictor | HullPredictor | DelaunayPredictor"
 
 
 def open_predictor(

@@ -13,6 +13,7 @@ import polars as pl
 
 from ...data.geometry.bound import certify as certified
 from ...data.geometry.costs import Costs
+from ...data.geometry.instances import check_points
 from ...data.geometry.search import search
 from ...data.geometry.tables import problems_from
 from ...data.geometry.tsplib import Problem
@@ -26,7 +27,12 @@ from .plane import to_plane
 SEARCHED = 0.8
 """Share of the seconds that a search may use where the tour is certified too."""
 
-COLUMNS: dict[str, Any] = {"instance": pl.String, "tour": pl.List(pl.Int64), "length": pl.Float64, "lower_bound": pl.Float64}
+COLUMNS: dict[str, Any] = {
+    "instance": pl.String,
+    "tour": pl.List(pl.Int64),
+    "length": pl.Float64,
+    "lower_bound": pl.Float64,
+}
 """Of a table of answers; `lower_bound` is null where none was asked for."""
 
 
@@ -136,16 +142,24 @@ class TourPredictor:
         """A tour of every problem; method and options as `solve` of this module has them."""
         return solve(problems, method, self.decoder, **options)
 
-    def predict(
-        self, X: pl.DataFrame | Sequence[Problem], method: str = "greedy", **options: Any
-    ) -> pl.DataFrame:
-        """`instance, tour, length, lower_bound`, a row for each problem.
+    def predict(self, points: Sequence[Any], method: str = "greedy", **options: Any) -> list[np.ndarray]:
+        """(n,) int64 tour of each (n, 2) of `points`, without certificates; method and options as `solve` has them.
 
-        Args:
-            X: problems, or a table of them as `data.geometry.tables` reads it.
+        Raises:
+            ValueError: as `check_points`, with the number of the instance.
         """
-        problems = problems_from(X) if isinstance(X, pl.DataFrame) else X
-        return table(self.solve(problems, method, **options))
+        problems = [
+            Problem(str(i), check_points(xy, f"instance {i}"), None, "euclidean")
+            for i, xy in enumerate(points)
+        ]
+        return [one.tour for one in self.solve(problems, method, **{"certify": False} | options)]
+
+    def predict_frame(
+        self, frame: pl.DataFrame, method: str = "greedy", *, place: str = "table", **options: Any
+    ) -> pl.DataFrame:
+        """`instance, tour, length, lower_bound` of a table as `problems_from` takes it; lengths in km where it has
+        latitude and longitude."""
+        return table(self.solve(problems_from(frame, place), method, **options))
 
 
 def table(tours: Sequence[Tour]) -> pl.DataFrame:

@@ -223,12 +223,17 @@ def test_certificate_can_be_left_out(predictor):
 
 def test_predict_gives_the_columns_of_every_geometry_command(predictor):
     table = pl.DataFrame({"instance": ["b", "a"], "x": [[0.0, 1, 1, 0], [0.0]], "y": [[0.0, 0, 1, 1], [0.0]]})
-    out = predictor.predict(table, "greedy+local")
+    out = predictor.predict_frame(table, "greedy+local")
     assert out.schema == COLUMNS
     assert out["instance"].to_list() == ["b", "a"]
     assert out["length"].to_list() == [4.0, 0.0]
     assert out["lower_bound"].to_list() == pytest.approx([4.0, 0.0])
-    assert predictor.predict(table, certify=False)["lower_bound"].null_count() == 2
+    assert predictor.predict_frame(table, certify=False)["lower_bound"].null_count() == 2
+    square = np.column_stack([table["x"][0], table["y"][0]])
+    (tour,) = predictor.predict([square], "greedy+local")
+    assert tour.tolist() == out["tour"][0].to_list()
+    with pytest.raises(ValueError, match="instance 1: nan in row 0"):
+        predictor.predict([square, [[np.nan, 0.0]]])
 
 
 def test_errors_name_place_and_remedy(predictor, tmp_path, early_bundle):
