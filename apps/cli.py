@@ -16,6 +16,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         ".tracing.cli",
         "knowledge tracing, the next answer of a student: fit, validate, test, predict",
     ),
+    "tsp": (".geometry.cli:tsp", "short tours by a learned pointer: fit, validate, test, predict"),
+    "hull": (".geometry.cli:hull", "convex hulls by a learned pointer: fit, validate, test, predict"),
+    "delaunay": (".geometry.cli:delaunay", "Delaunay triangulations: fit, validate, test, predict"),
     "solve": (
         ".commands.solve",
         "a .tsp or .csv file: a short tour, and how far from the shortest it can be",
@@ -27,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": (".commands.data", "list, get and check the real data sets"),
     "bench": (".commands.bench", "print every published figure"),
 }
-"""Name -> module under `remem.apps` with `main(argv) -> int`, and its line in the help."""
+"""Name -> module under `remem.apps` with `main(argv) -> int`, or module:function, and its line in the help."""
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, argv: list[str]) -> int:
     try:
-        code = import_module(COMMANDS[name][0], __package__).main(argv)
+        module, _, function = COMMANDS[name][0].partition(":")
+        code = getattr(import_module(module, __package__), function or "main")(argv)
         sys.stdout.flush()
     except (ValueError, OSError) as error:
         if os.environ.get("REMEM_DEBUG"):

@@ -9,7 +9,6 @@ Shape legend: B batch, T time, F columns of the answers, Z features, N answered 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -33,6 +32,7 @@ from ...data.tracing.encode import Vocabulary
 from ...data.tracing.metrics import auc
 from ...data.tracing.situations import situation_tables
 from ..module import Batch, TaskModule
+from ..schedule import one_cycle
 from .boosting import fit_trees
 from .bundle import write_tracing_bundle
 from .keep_best import KeepBest
@@ -280,11 +280,3 @@ class TracingModule(TaskModule):
         logit_N, y_N = (torch.cat(part).double().cpu() for part in zip(*self.watched, strict=True))
         self.watched.clear()
         self.log(f"{stage}_auc", auc(y_N.numpy(), logit_N.sigmoid().numpy()), prog_bar=True)
-
-
-def one_cycle(done: float, *, warm_up: float = 0.15, first: float = 0.04, last: float = 1e-3) -> float:
-    """Share of the learning rate after `done` (0 to 1) of a fit: up from `first`, then down to `last`, by cosines."""
-    if done < warm_up:
-        return first + (1 - first) * (1 - math.cos(math.pi * done / warm_up)) / 2
-    falling = min((done - warm_up) / (1 - warm_up), 1.0)
-    return last + (1 - last) * (1 + math.cos(math.pi * falling)) / 2
