@@ -30,7 +30,11 @@ class GlimpseNetwork(nn.Module):
     def __init__(self, d_model: int = 32) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(FEATURES, d_model), nn.ReLU(), nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, 1)
+            nn.Linear(FEATURES, d_model),
+            nn.ReLU(),
+            nn.Linear(d_model, d_model),
+            nn.ReLU(),
+            nn.Linear(d_model, 1),
         )
 
     def forward(self, turn: Tensor, far: Tensor, feasible: Tensor) -> Tensor:

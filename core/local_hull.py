@@ -193,7 +193,9 @@ class HullPolicy(nn.Module):
             torch.where(begins, axis, corner.first_axis),
             corner.count + 1,
         )
-        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.count[:, None]) & ~closed[:, None]
+        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.count[:, None]) & ~closed[
+            :, None
+        ]
         hull = torch.where(here, action[:, None], state.hull)
         return HullState(state.xy, state.real, after, state.start, hull, closed)
 

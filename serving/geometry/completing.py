@@ -19,7 +19,7 @@ from ...data.geometry.triangulation import canonical_triangles, sweep_triangulat
 
 
 def complete(xy: Any, triangles: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """(m, 3) int64, canonical: a triangulation of the points xy (n, 2), with the edges of `triangles` where they can be.
+    """(m, 3) int64, canonical: a triangulation of the points xy (n, 2), with the edges of `triangles`.
 
     Args:
         triangles: (k, 3) proposed, by indices of distinct points, the first at each place.
@@ -81,7 +81,7 @@ class _Mesh:
             b = c
 
     def _crossed(self, a: int, b: int) -> list[tuple[int, int]] | None:
-        """The edges (right end, left end) that a-b crosses, from a on; None where one is locked, or a point in the way."""
+        """The edges (right end, left end) that a-b crosses, from a on; None where one is locked or a point on a-b."""
         for right, left in self._around(a):
             s, t = self.side(a, b, right), self.side(a, b, left)
             if (s == 0 and self._between(a, b, right)) or (t == 0 and self._between(a, b, left)):
@@ -113,7 +113,9 @@ class _Mesh:
         while crossing:
             u, v = crossing.popleft()
             left, right = self.apex[u, v], self.apex[v, u]
-            if not self.side(right, left, u) > 0 > self.side(right, left, v):  # the other diagonal lies outside
+            if (
+                not self.side(right, left, u) > 0 > self.side(right, left, v)
+            ):  # the other diagonal lies outside
                 crossing.append((u, v))
                 continue
             del self.apex[u, v], self.apex[v, u]

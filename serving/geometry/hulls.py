@@ -79,7 +79,9 @@ class HullPredictor:
             [
                 pl.Series("instance", [problem.name for problem in problems], pl.String),
                 pl.Series("hull", [hull.tolist() for hull in hulls], pl.List(pl.Int64)),
-                pl.Series("area", [polygon_area(*pair) for pair in zip(points, hulls, strict=True)], pl.Float64),
+                pl.Series(
+                    "area", [polygon_area(*pair) for pair in zip(points, hulls, strict=True)], pl.Float64
+                ),
             ]
         )
 

@@ -87,7 +87,9 @@ class DelaunayPredictor:
         problems = problems_from(frame, place)
         answers = self.predict([planar_points(problem, place) for problem in problems])
         triangles = pl.Series("triangles", [rows.ravel().tolist() for rows in answers], pl.List(pl.Int64))
-        return pl.DataFrame([pl.Series("instance", [problem.name for problem in problems], pl.String), triangles])
+        return pl.DataFrame(
+            [pl.Series("instance", [problem.name for problem in problems], pl.String), triangles]
+        )
 
     def answer(self, points: Sequence[Any]) -> list[Triangulated]:
         """As `predict`, with what was proposed and whether it was repaired."""
@@ -173,7 +175,9 @@ class _Front:
     def grow(self, edges: np.ndarray, apex: np.ndarray, log_p: np.ndarray) -> None:
         """Take the apexes of edges whose triangle fits those before; open the edges beyond it."""
         order = np.argsort(-log_p, kind="stable")  # the surest first
-        for (a, b), c, p in zip(edges[order].tolist(), apex[order].tolist(), log_p[order].tolist(), strict=True):
+        for (a, b), c, p in zip(
+            edges[order].tolist(), apex[order].tolist(), log_p[order].tolist(), strict=True
+        ):
             if c < 0 or len(self.triangles) >= 2 * len(self.first) or self.side(a, b, c) <= 0:
                 continue
             if any(edge in self._taken for edge in ((a, b), (b, c), (c, a))):
