@@ -5,8 +5,9 @@ off the last state. What is infeasible has the log-probability `NOTHING`, and is
 feasible is finished: it keeps its state and its log-probability while the others go on, and the loop ends where all
 are finished. So a batch may hold problems of several sizes, and no row ever gives NaN.
 
-With `graph=True` the loop is torch's while_loop, which torch.onnx.export writes as an ONNX Loop: one graph decodes
-problems of any number and size, without torch. Both loops run the same step, and give the same answers.
+With `graph=True` the loop is torch's while_loop wherever torch exports, which torch.onnx.export writes as an ONNX
+Loop: one graph decodes problems of any number and size, without torch. Both loops run the same step, and give the same
+answers. `core.export_decoder` makes such a graph and checks it.
 
 Shape legend: B batch, W width of the beam, R = B W rows, A actions, C = W A candidates.
 """
@@ -52,7 +53,7 @@ def greedy(policy: Policy, state: State, steps: Steps, *, graph: bool = False) -
         policy: says what may come next.
         state: where to start.
         steps: how many actions at most.
-        graph: loop inside the graph, for torch.onnx.export.
+        graph: loop inside the graph while torch exports.
 
     Returns:
         The last state, and the log-probability (B,) float32 of the actions taken.
@@ -172,7 +173,9 @@ def _loop(
     names = list(flatten(state))
     start = (torch.zeros_like(limit), limit, torch.ones_like(limit, dtype=torch.bool), score)
     carry: tuple[Tensor, ...] = (*start, *flatten(state).values())
-    if graph:
+    if (
+        graph and torch.compiler.is_exporting()
+    ):  # run eagerly, while_loop would only be compiled and be slower
         carry = _graph_loop(unfinished, body, carry)
     else:
         while unfinished(*carry):
@@ -183,13 +186,16 @@ def _loop(
 def _graph_loop(
     unfinished: Callable[..., Tensor], body: Callable[..., tuple[Tensor, ...]], carry: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    from torch._higher_order_ops import while_loop  # private until torch settles it  # noqa: PLC0415
+    import torch._dynamo  # slow to import, and needed for graphs alone  # noqa: PLC0415
+    from torch._higher_order_ops import while_loop  # noqa: PLC0415
 
     def own(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # while_loop refuses tensors that share memory, and strides that change
         return tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors)
 
-    return while_loop(unfinished, lambda *tensors: own(body(*tensors)), own(carry))
+    # only the weights of an nn.LSTM are read inside, which dynamo takes for a use of it
+    with torch._dynamo.config.patch(allow_rnn=True):
+        return while_loop(unfinished, lambda *tensors: own(body(*tensors)), own(carry))
 
 
 def _rows(state: State) -> tuple[int, torch.device]:

@@ -18,6 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
 from .export import OPSET, TOLERANCE, _compare, _graph, _run, _session, _written
+from .half import round_to_half, stored_half
 
 Axes = Mapping[str, Mapping[int, str]]
 
@@ -37,11 +38,12 @@ def export_decoder(
     example: Sequence[Tensor],
     probes: Sequence[Sequence[Tensor]],
     opset: int = OPSET,
+    half: bool = False,
 ) -> bytes:
     """The decoder as an ONNX graph that holds its loop.
 
     Args:
-        decoder: a module that is a `Decoder`; it is copied to the CPU and set to eval. By default it loops in graph.
+        decoder: a module that is a `Decoder`, by default with graph=True; it is copied to the CPU and set to eval.
         path: where to write the graph; None only returns it.
         inputs: names of the inputs in the order of `forward`, each with its free axes, as {"xy": {0: "batch"}}.
         outputs: likewise of the outputs.
@@ -49,6 +51,7 @@ def export_decoder(
         probes: other inputs, of other sizes, on which the graph must give the answers of the Python loop: whole
             numbers alike, others to `TOLERANCE`.
         opset: ONNX operator set.
+        half: weights are rounded to half precision, in the decoder's copy too, and stored so.
 
     Returns:
         The bytes of the ONNX file.
@@ -57,8 +60,12 @@ def export_decoder(
         ExportError: where an axis is not free, or graph and decoder differ on a probe.
     """
     decoder = copy.deepcopy(decoder).cpu().float().eval().requires_grad_(False)
+    if half:
+        round_to_half(decoder)
     graph = _graph(decoder, tuple(example), _plain(inputs), _plain(outputs), opset)
     graph = _without_leftovers(graph)
+    if half:
+        graph = stored_half(graph)
     session = _session(graph)
     for probe in probes:
         where = f"graph of {type(decoder).__name__} at {[tuple(tensor.shape) for tensor in probe]}"
