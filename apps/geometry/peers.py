@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -45,8 +46,7 @@ def installed() -> list[Peer]:
 
 def _fast_tsp(seconds: float) -> Callable[[np.ndarray], np.ndarray]:
     def solve(matrix: np.ndarray) -> np.ndarray:
-        import fast_tsp  # noqa: PLC0415
-
+        fast_tsp = import_module("fast_tsp")
         return np.array(fast_tsp.find_tour(matrix, duration_seconds=seconds))
 
     return solve
@@ -54,8 +54,7 @@ def _fast_tsp(seconds: float) -> Callable[[np.ndarray], np.ndarray]:
 
 def _elkai(runs: int) -> Callable[[np.ndarray], np.ndarray]:
     def solve(matrix: np.ndarray) -> np.ndarray:
-        import elkai  # noqa: PLC0415
-
+        elkai = import_module("elkai")
         return np.array(elkai.DistanceMatrix(matrix.tolist()).solve_tsp(runs=runs)[:-1])
 
     return solve
@@ -63,18 +62,16 @@ def _elkai(runs: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def _ortools(seconds: float | None) -> Callable[[np.ndarray], np.ndarray]:
     def solve(matrix: np.ndarray) -> np.ndarray:
-        from ortools.constraint_solver import pywrapcp, routing_enums_pb2  # noqa: PLC0415
-
+        pywrapcp = import_module("ortools.constraint_solver.pywrapcp")
+        enums = import_module("ortools.constraint_solver.routing_enums_pb2")
         n = len(matrix)
         manager = pywrapcp.RoutingIndexManager(n, 1, 0)
         routing = pywrapcp.RoutingModel(manager)
         routing.SetArcCostEvaluatorOfAllVehicles(routing.RegisterTransitMatrix(matrix.tolist()))
         parameters = pywrapcp.DefaultRoutingSearchParameters()
-        parameters.first_solution_strategy = routing_enums_pb2.FirstSolutionStrategy.PATH_CHEAPEST_ARC
+        parameters.first_solution_strategy = enums.FirstSolutionStrategy.PATH_CHEAPEST_ARC
         if seconds is not None:
-            parameters.local_search_metaheuristic = (
-                routing_enums_pb2.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
-            )
+            parameters.local_search_metaheuristic = enums.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
             parameters.time_limit.FromMilliseconds(int(1000 * seconds))
         found = routing.SolveWithParameters(parameters)
         tour, at = [], routing.Start(0)
@@ -88,9 +85,7 @@ def _ortools(seconds: float | None) -> Callable[[np.ndarray], np.ndarray]:
 
 def _pyvrp(seconds: float) -> Callable[[np.ndarray], np.ndarray]:
     def solve(matrix: np.ndarray) -> np.ndarray:
-        import pyvrp  # noqa: PLC0415
-        from pyvrp.stop import MaxRuntime  # noqa: PLC0415
-
+        pyvrp = import_module("pyvrp")
         data = pyvrp.ProblemData(
             [pyvrp.Location(0, 0) for _ in matrix],
             [pyvrp.Client(i) for i in range(1, len(matrix))],
@@ -99,13 +94,13 @@ def _pyvrp(seconds: float) -> Callable[[np.ndarray], np.ndarray]:
             [matrix],
             [np.zeros_like(matrix)],
         )
-        best = pyvrp.solve(data, MaxRuntime(seconds), collect_stats=False).best
+        best = pyvrp.solve(data, pyvrp.stop.MaxRuntime(seconds), collect_stats=False).best
         return np.array([0, *(1 + visit.idx for visit in best.routes()[0] if visit.is_client())])
 
     return solve
 
 
-PEERS = (
+PEERS = (  # imported by name where they are run: none of them need be there
     Peer("fast-tsp, 10 ms", "fast_tsp", 65_535, _fast_tsp(0.01)),
     Peer("fast-tsp, 50 ms", "fast_tsp", 65_535, _fast_tsp(0.05)),
     Peer("fast-tsp, 200 ms", "fast_tsp", 65_535, _fast_tsp(0.2)),

@@ -42,16 +42,11 @@ TSPLIB = (
 
 def quoted() -> list[dict[str, object]]:
     """Rows `instances, solver, kind, gap_pct, length, source`."""
-    rows = [
-        (f"uniform {n}", solver, None, value, source)
-        for solver, of, source in LENGTHS
-        for n, value in of.items()
-    ]
-    rows += [
-        (f"uniform {n}", solver, value, None, source)
-        for solver, of, source in GAPS
-        for n, value in of.items()
-    ]
+    rows: list[tuple[object, ...]] = []
+    for solver, by_nodes, source in LENGTHS:
+        rows += [(f"uniform {n}", solver, None, value, source) for n, value in by_nodes.items()]
+    for solver, by_nodes, source in GAPS:
+        rows += [(f"uniform {n}", solver, value, None, source) for n, value in by_nodes.items()]
     rows += [("TSPLIB below 100", solver, value, None, source) for solver, value, source in TSPLIB]
     names = ("instances", "solver", "gap_pct", "length", "source")
     return [dict(zip(names, row, strict=True)) | {"kind": "quoted"} for row in rows]
