@@ -10,7 +10,10 @@ __version__ = version("remem")
 
 _LAZY = {
     "BatteryRULRegressor": "apps.battery.estimator",
+    "ConvexHullSolver": "apps.geometry.hull",
+    "DelaunaySolver": "apps.geometry.delaunay",
     "KnowledgeTracer": "apps.tracing.estimator",
+    "TSPSolver": "apps.geometry.tsp",
     "audit_causality": "apps.tracing.audit",
     "audit_leakage": "data.tracing.repeats",
     "open_log": "data.tracing.opening",
@@ -18,7 +21,10 @@ _LAZY = {
 
 __all__ = [
     "BatteryRULRegressor",
+    "ConvexHullSolver",
+    "DelaunaySolver",
     "KnowledgeTracer",
+    "TSPSolver",
     "__version__",
     "audit_causality",
     "audit_leakage",

@@ -1,6 +1,6 @@
 """What tests found out and people should read: `record_property("told", text)` prints it after the run.
 
-And a bundle of tours for the tests of serving and of the apps, made by hand: nobody needs a trained one.
+And bundles of geometry for the tests of serving and of the apps, made by hand: nobody there needs trained ones.
 """
 
 import hashlib
@@ -26,79 +26,122 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def tour_bundle(tmp_path_factory):
-    """A bundle whose graphs visit points from left to right (greedy.onnx) or from below (beam.onnx): valid tours, of
-    each image another, and bad ones. Their log_p is minus the sum of what they sort by."""
-    folder = tmp_path_factory.mktemp("bundles") / "tours"
-    folder.mkdir()
-    for name, weight in (("greedy", [1.0, 0.0]), ("beam", [0.0, 1.0])):
-        _sorting_graph(folder / f"{name}.onnx", np.array(weight, np.float32))
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.onnx")}
-    manifest = {
-        "remem": "0.1.0",
-        "schema_version": 1,
-        "app": "geometry",
-        "task": "tsp",
-        "input": {"kind": "points", "features": ["x", "y"], "units": {}},
-        "output": ["tour"],
-        "confidence": 0.9,
-        "state": [],
-        "state_bytes": 0,
-        "files": files,
-        "training": {"data": "by hand"},
-        "baselines": {},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+def geometry_bundles(tmp_path_factory):
+    """Bundles tsp, hull and delaunay whose graphs do something simple and valid.
+
+    tsp: points from left to right (greedy.onnx) or from below (beam.onnx): of each image another tour, and a bad one;
+    log_p is minus the sum of what they sort by. hull: the leftmost, lowest, rightmost and highest point. delaunay: no
+    apex ever, so that the predictor completes the triangulation by itself.
+    """
+    root = tmp_path_factory.mktemp("bundles")
+    for task, graphs in (("tsp", _tours), ("hull", _extremes), ("delaunay", _no_apex)):
+        folder = root / task
+        folder.mkdir()
+        graphs(folder)
+        files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.onnx")}
+        manifest = {
+            "remem": "0.1.0",
+            "schema_version": 1,
+            "app": "geometry",
+            "task": task,
+            "input": {"kind": "points", "features": ["x", "y"], "units": {}},
+            "output": [{"tsp": "tour", "delaunay": "triangles"}.get(task, task)],
+            "confidence": 0.9,
+            "state": [],
+            "state_bytes": 0,
+            "files": files,
+            "training": {"data": "by hand"},
+            "baselines": {},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    return root
 
 
-def _sorting_graph(path: Path, weight: np.ndarray) -> None:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+@pytest.fixture(scope="session")
+def tour_bundle(geometry_bundles):
+    return geometry_bundles / "tsp"
 
-    def node(op: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
-        return helper.make_node(op, inputs.split(), output.split(), **attributes)
 
+def _tours(folder: Path) -> None:
+    for name, weight in (("greedy", [1, 0]), ("beam", [0, 1])):
+        nodes = [
+            ("Mul", "xy weight", "weighted"),
+            ("ReduceSum", "weighted last", "key", {"keepdims": 0}),
+            ("Where", "real key zero", "known"),
+            ("ReduceSum", "known last1", "sum", {"keepdims": 0}),
+            ("Neg", "sum", "log_p"),
+            ("Shape", "xy", "size", {"start": 1, "end": 2}),
+            ("Squeeze", "size", "n"),
+            ("Range", "zero64 n one64", "number"),
+            ("Cast", "number", "number32", {"to": 1}),
+            ("Add", "number32 late", "behind"),
+            ("Where", "real key behind", "padded"),
+            ("Unsqueeze", "head last1", "head1"),
+            ("Unsqueeze", "tail last1", "tail1"),
+            ("Equal", "number head1", "is_head"),
+            ("Equal", "number tail1", "is_tail"),
+            ("Where", "is_tail ten padded", "ended"),
+            ("Where", "is_head early ended", "order"),
+            ("TopK", "order size", "values tour", {"largest": 0, "axis": 1}),
+        ]
+        inputs = {
+            "xy": (1, "batch", "n", 2),
+            "real": (9, "batch", "n"),
+            "head": (7, "batch"),
+            "tail": (7, "batch"),
+        }
+        outputs = {"tour": (7, "batch", "n"), "log_p": (1, "batch")}
+        constants = {"weight": np.array(weight, np.float32), "early": np.float32(-10), "ten": np.float32(10)}
+        _graph(folder / f"{name}.onnx", nodes, inputs, outputs, late=np.float32(100), **constants)
+
+
+def _extremes(folder: Path) -> None:
     nodes = [
-        node("Mul", "xy weight", "weighted"),
-        node("ReduceSum", "weighted last", "key", keepdims=0),
-        node("Where", "real key zero", "known"),
-        node("ReduceSum", "known last1", "sum", keepdims=0),
-        node("Neg", "sum", "log_p"),
-        node("Shape", "xy", "size", start=1, end=2),
-        node("Squeeze", "size", "n"),
-        node("Range", "zero64 n one64", "number"),
-        node("Cast", "number", "number32", to=TensorProto.FLOAT),
-        node("Add", "number32 late", "behind"),
-        node("Where", "real key behind", "padded"),
-        node("Unsqueeze", "head last1", "head1"),
-        node("Unsqueeze", "tail last1", "tail1"),
-        node("Equal", "number head1", "is_head"),
-        node("Equal", "number tail1", "is_tail"),
-        node("Where", "is_tail ten padded", "ended"),
-        node("Where", "is_head early ended", "order"),
-        node("TopK", "order size", "values tour", largest=0, axis=1),
+        ("Unsqueeze", "real last", "real1"),
+        ("Where", "real1 xy late", "least"),
+        ("Where", "real1 xy early", "most"),
+        ("ArgMin", "least", "low", {"axis": 1, "keepdims": 0}),
+        ("ArgMax", "most", "high", {"axis": 1, "keepdims": 0}),
+        ("Concat", "low high", "hull", {"axis": 1}),
+        ("Cast", "low", "low32", {"to": 1}),
+        ("ReduceMax", "low32 last1", "log_p", {"keepdims": 0}),
     ]
-    constants = {
-        "weight": weight,
-        "last": np.array([2], np.int64),
-        "last1": np.array([1], np.int64),
-        "zero": np.float32(0),
-        "zero64": np.int64(0),
-        "one64": np.int64(1),
-        "early": np.float32(-10),
-        "ten": np.float32(10),
-        "late": np.float32(100),
-    }
-    kinds = {"xy": (TensorProto.FLOAT, ["batch", "n", 2]), "real": (TensorProto.BOOL, ["batch", "n"])}
-    kinds |= {name: (TensorProto.INT64, ["batch"]) for name in ("head", "tail")}
-    inputs = [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()]
-    outputs = [
-        helper.make_tensor_value_info("tour", TensorProto.INT64, ["batch", "n"]),
-        helper.make_tensor_value_info("log_p", TensorProto.FLOAT, ["batch"]),
+    outputs = {"hull": (7, "batch", 4), "log_p": (1, "batch")}
+    inputs = {"xy": (1, "batch", "n", 2), "real": (9, "batch", "n")}
+    _graph(folder / "greedy.onnx", nodes, inputs, outputs, late=np.float32(9), early=np.float32(-9))
+
+
+def _no_apex(folder: Path) -> None:
+    nodes = [
+        ("ReduceMax", "edge last1", "node", {"keepdims": 0}),
+        ("Sub", "node node", "none"),
+        ("Sub", "none one64", "apex"),
+        ("Cast", "apex", "apex32", {"to": 1}),
+        ("ReduceSum", "xy", "sum", {"keepdims": 0}),
+        ("Mul", "apex32 sum", "log_p"),
     ]
-    initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, path.stem, inputs, outputs, initial)
+    inputs = {"xy": (1, "batch", "n", 2), "real": (9, "batch", "n"), "edge": (7, "edges", 3)}
+    _graph(folder / "apex.onnx", nodes, inputs, {"apex": (7, "edges"), "log_p": (1, "edges")})
+
+
+def _graph(path: Path, nodes: list, inputs: dict, outputs: dict, **constants: np.ndarray) -> None:
+    """nodes: operator, inputs, outputs, attributes; inputs and outputs: type of elements and shape."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    axes = {"last": np.array([2]), "last1": np.array([1]), "zero64": np.int64(0), "one64": np.int64(1)}
+    constants |= axes | {"zero": np.float32(0)}
+    given = [
+        helper.make_node(op, names.split(), out.split(), **(rest[0] if rest else {}))
+        for op, names, out, *rest in nodes
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, *shape) in side.items()]
+        for side in (inputs, outputs)
+    ]
+    used = {name for node in given for name in node.input}
+    initial = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items() if name in used]
+    graph = helper.make_graph(given, path.stem, *ends, initial)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)

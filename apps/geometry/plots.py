@@ -142,7 +142,7 @@ def plot_gaps(gaps: Mapping[str, Sequence[float]], *, title: str = "") -> Figure
         )
     axes.set_yticks(range(len(gaps)), list(gaps))
     axes.set_ylim(len(gaps) - 0.5, -0.5)
-    axes.set_xlim(min(0.0, min(map(min, gaps.values()))) - 0.002)
+    axes.set_xlim(min(0.0, *map(min, gaps.values())) - 0.002)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("gap to the best known; mean at the right")
     axes.grid(axis="x", color=_PALE, lw=0.6)
