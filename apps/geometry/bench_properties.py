@@ -147,6 +147,7 @@ def _refused(some: Sequence[Case]) -> list[Fault]:
     hulls, triangles = ConvexHullSolver(method="exact"), DelaunaySolver(method="exact")
     faults = []
     for case in some[::BROKEN_EVERY]:
+        asked: list[tuple[str, Any, tuple[Any, ...]]]
         asked = [(say, bad, (tours, hulls, triangles)) for say, bad in broken_points(case)]
         asked += [(say, bad, (matrices,)) for say, bad in broken_matrices(case)]
         for say, bad, solvers in asked:
