@@ -210,12 +210,12 @@ _APPS = {
         input={},
     ),
     "geometry": _App(
-        # beside greedy.onnx a bundle of tours may have beam.onnx
+        # a bundle of tours may have beam.onnx too; one of triangles has apex.onnx, or greedy.onnx of a pointer network
         files={
             ("tsp", "points"): ("greedy.onnx",),
             ("tsp", "routes"): ("cost.onnx",),
             ("hull", "points"): ("greedy.onnx",),
-            ("delaunay", "points"): ("apex.onnx",),
+            ("delaunay", "points"): (),
         },
         top={},
         input={},

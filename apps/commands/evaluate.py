@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ...serving.battery.predictor import Predictor
-from ...serving.opening import open_predictor
+from ...serving.opening import GeometryPredictor, open_predictor
 from ...serving.tracing.predictor import TracingPredictor
 from ..battery.evaluation import FAILING, evaluate_cells
 from ..report import text_table
 from ..tracing.judge import PROTOCOLS, judge_log
 from .inputs import add_input_arguments, open_answers, open_cells
+from .points import add_method, evaluate_points, refuse_options
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,10 +23,13 @@ def main(argv: Sequence[str]) -> int:
         prog="remem evaluate",
         description="Figures of the model beside those of its baselines, on cells whose life is known or on a log of "
         "answers. Early prediction has every figure twice: over all cells, and without the cells that fade already. A "
-        "log has one headline figure, under the protocol that it names, and figures of parts of the log.",
+        "log has one headline figure, under the protocol that it names, and figures of parts of the log. Points "
+        "have their answers in the column tour, hull or triangles, NAME.tsp in NAME.opt.tour; without these, tours are "
+        "compared with our search, the others with exact arithmetic.",
         epilog="Battery: rmse and mae in cycles; mape, within_15, coverage and width as fractions; mape_low and "
         "mape_high are the 95 %% bootstrap interval over cells. Tracing: auc, nll, accuracy, brier, ece in 15 bins, "
-        "and core, the AUC balanced within questions. Needs neither torch nor lightning.",
+        "and core, the AUC balanced within questions. Tours: gap_pct and worst_pct, mean and worst gap to the tours "
+        "compared with; optimal, share of tours as short; cpu_ms of each instance. Needs neither torch nor lightning.",
     )
     add_input_arguments(parser)
     parser.add_argument(
@@ -33,15 +37,19 @@ def main(argv: Sequence[str]) -> int:
         choices=PROTOCOLS,
         help="what of a log of answers is scored (default: honest, every answered question once)",
     )
+    add_method(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args(argv)
 
     predictor = open_predictor(options.bundle, device=options.device)
+    refuse_options(parser, options, predictor.bundle.task)
     if isinstance(predictor, TracingPredictor):
         return _answers(predictor, options)
     if options.protocol:
-        parser.error("--protocol is for logs of answers; this bundle forecasts battery life")
-    return _cells(predictor, options)
+        parser.error(f"--protocol is for logs of answers; this bundle's task is '{predictor.bundle.task}'")
+    if isinstance(predictor, Predictor):
+        return _cells(predictor, options)
+    return _points(predictor, options)
 
 
 def _cells(predictor: Predictor, options: argparse.Namespace) -> int:
@@ -62,6 +70,16 @@ def _answers(predictor: TracingPredictor, options: argparse.Namespace) -> int:
         print(json.dumps(about | found, indent=1, allow_nan=False))
     else:
         print("\n\n".join([verdict.headline, text_table(verdict.rows()), text_table(verdict.slices())]))
+    return 0
+
+
+def _points(predictor: GeometryPredictor, options: argparse.Namespace) -> int:
+    compared, rows = evaluate_points(predictor, options)
+    if options.json:
+        about = {"bundle": options.bundle, "task": predictor.bundle.task, "compared_with": compared}
+        print(json.dumps(about | {"rows": _plain(rows)}, indent=1, allow_nan=False))
+    else:
+        print(f"compared with: {compared}\n\n{text_table(rows)}")
     return 0
 
 

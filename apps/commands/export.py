@@ -21,6 +21,12 @@ def main(argv: Sequence[str]) -> int:
 
     # torch and lightning cost seconds: not for --help. A checkpoint may only name classes that are imported already.
     from ..battery import early_network, ensemble, online_network  # noqa: F401, PLC0415
+    from ..geometry import (  # noqa: F401, PLC0415
+        delaunay_module,
+        hull_module,
+        pointer_module,
+        tour_module,
+    )
     from ..module import export_checkpoint  # noqa: PLC0415
     from ..tracing import module  # noqa: F401, PLC0415
 

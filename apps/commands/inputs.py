@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ...data.battery.readers import Reading, read_curves, read_cycles
 from ...data.tracing.opening import open_log
@@ -11,18 +12,23 @@ from ...data.tracing.schema import Log
 from ...serving.battery.predictor import Predictor
 from ...serving.tracing.predictor import TracingPredictor
 
+if TYPE_CHECKING:
+    from ...data.geometry.tsplib import Problem
+
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """BUNDLE INPUT... --columns --device."""
     parser.add_argument(
-        "bundle", metavar="BUNDLE", help="folder with manifest.json, as `remem export` writes it"
+        "bundle",
+        metavar="BUNDLE",
+        help="folder with manifest.json, as `remem export` writes it; or a shipped one: tsp, hull, delaunay",
     )
     parser.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="+",
         help="parquet or csv tables; cycler files or a folder of csv curves (battery); logs of answers of any known "
-        "format (tracing)",
+        "format (tracing); .tsp files of TSPLIB and .geojson (geometry)",
     )
     parser.add_argument(
         "--columns",
@@ -66,3 +72,18 @@ def open_answers(predictor: TracingPredictor, options: argparse.Namespace) -> Lo
         if len(told):
             print(told, file=sys.stderr)
     return log
+
+
+def open_problems(options: argparse.Namespace) -> list[Problem]:
+    """The instances in all inputs, in their order; what reading put up with goes to stderr."""
+    from ..geometry.files import read_instances  # noqa: PLC0415  (scipy costs others a third of a second)
+
+    problems = []
+    for path in options.inputs:
+        found = read_instances(path, columns=options.columns)
+        for note in dict.fromkeys(note for problem in found for note in problem.notes):
+            print(f"{path}: {note}", file=sys.stderr)
+        problems += found
+    points = sum(problem.n for problem in problems)
+    print(f"read {len(problems)} instances of {points} points together", file=sys.stderr)
+    return problems

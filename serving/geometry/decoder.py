@@ -44,6 +44,9 @@ class Decoded:
 class TourDecoder:
     """The graphs of a bundle of task "tsp" and kind "points".
 
+    Graphs without the inputs `head` and `tail`, as those of a plain pointer network, know closed tours alone: to a path
+    between given ends the end is moved behind the others.
+
     Args:
         bundle: an opened bundle.
         device, threads: as `open_session`.
@@ -78,9 +81,13 @@ class TourDecoder:
         xy[real] = np.concatenate([p.unit for p in places])
         ends = np.array([(p.head, p.tail) for p in places], np.int64)
         given = {"xy": xy, "real": real, "head": ends[:, 0], "tail": ends[:, 1]}
-        tours, log_p = self._sessions[graph].run(["tour", "log_p"], given)
+        session = self._sessions[graph]
+        known = [one.name for one in session.get_inputs()]
+        tours, log_p = session.run(["tour", "log_p"], {name: given[name] for name in known})
         for place, row, p in zip(places, tours, log_p, strict=True):
             tour = np.asarray(row[: len(place.unit)], np.int64)
+            if "head" not in known:
+                tour = place.turned(tour)
             if not place.fits(tour):
                 raise ValueError(
                     f"{self.bundle.path}: {graph} gave {tour[:6].tolist()}... for {len(tour)} points, which is no tour "
@@ -118,6 +125,12 @@ class _Places:
         n = len(self.unit)
         whole = len(tour) == n and (np.sort(tour) == np.arange(n)).all()
         return bool(whole and tour[0] == self.head and (self.head == self.tail or tour[-1] == self.tail))
+
+    def turned(self, tour: np.ndarray) -> np.ndarray:
+        """A closed tour of a graph that knows no ends, told from the head, with the tail put last."""
+        at = np.flatnonzero(tour == self.head)
+        tour = np.roll(tour, -int(at[0])) if len(at) else tour
+        return tour if self.head == self.tail else np.append(tour[tour != self.tail], self.tail)
 
     def back(self, tour: np.ndarray, log_p: float) -> Decoded:
         """From places (m,) to points (n,), those in one place one after the other."""

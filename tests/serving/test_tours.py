@@ -257,9 +257,37 @@ def test_errors_name_place_and_remedy(predictor, tmp_path, early_bundle):
 
 def test_a_graph_that_gives_no_tour_is_refused(predictor, monkeypatch):
     class Broken:
+        def get_inputs(self):
+            return []
+
         def run(self, names, given):
-            return np.zeros(given["real"].shape, np.int64), np.zeros(len(given["real"]), np.float32)
+            return np.zeros((1, 5), np.int64), np.zeros(1, np.float32)
 
     monkeypatch.setitem(predictor.decoder._sessions, "greedy.onnx", Broken())
     with pytest.raises(ValueError, match="which is no tour from 0 to 0; export the bundle again"):
         predictor.solve([plane(generate("uniform", 5, 0))])
+
+
+def test_a_graph_without_ends_decodes_closed_tours(predictor, monkeypatch):
+    """As a plain pointer network: it starts where it likes."""
+
+    class Likes:
+        def get_inputs(self):
+            return predictor_inputs[:2]
+
+        def run(self, names, given):
+            assert list(given) == ["xy", "real"]
+            n = given["real"].sum(1)
+            return np.array([[*range(2, m), 0, 1, *[-1] * (max(n) - m)] for m in n]), np.zeros(
+                len(n), np.float32
+            )
+
+    predictor_inputs = predictor.bundle.session("greedy.onnx", device="cpu").get_inputs()
+    monkeypatch.setitem(predictor.decoder._sessions, "greedy.onnx", Likes())
+    problems = [plane(generate("uniform", n, 0)) for n in (20, 21)]
+    for one in predictor.solve(problems, "greedy", certify=False):
+        assert one.tour.tolist() == list(range(len(one.tour)))
+    for one, problem in zip(
+        predictor.solve(problems, "x8+local", closed=False, start=3, end=1), problems, strict=True
+    ):
+        assert_tour(one, problem, False, 3, 1)
