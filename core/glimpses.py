@@ -27,7 +27,7 @@ class GlimpseNetwork(nn.Module):
         d_model: width H of its two hidden layers.
     """
 
-    def __init__(self, d_model: int = 32) -> None:
+    def __init__(self, d_model: int = 16) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(FEATURES, d_model),

@@ -51,7 +51,7 @@ class ApexPointer(nn.Module):
         ValueError: without a glimpse or a window.
     """
 
-    def __init__(self, d_model: int = 32, *, num_glimpses: int = 4, window: int = 16) -> None:
+    def __init__(self, d_model: int = 16, *, num_glimpses: int = 3, window: int = 16) -> None:
         super().__init__()
         if num_glimpses < 1 or window < 1:
             raise ValueError(

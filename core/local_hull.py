@@ -49,7 +49,7 @@ class HullPointer(nn.Module):
         ValueError: without a glimpse.
     """
 
-    def __init__(self, d_model: int = 32, *, num_glimpses: int = 4) -> None:
+    def __init__(self, d_model: int = 16, *, num_glimpses: int = 3) -> None:
         super().__init__()
         if num_glimpses < 1:
             raise ValueError(f"HullPointer: num_glimpses is {num_glimpses}; wanted 1 or more")

@@ -44,7 +44,7 @@ class HullModule(TaskModule):
         lr: of AdamW, from which it falls to zero.
     """
 
-    def __init__(self, d_model: int = 32, num_glimpses: int = 3, lr: float = 5e-3) -> None:
+    def __init__(self, d_model: int = 16, num_glimpses: int = 3, lr: float = 5e-3) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.pointer = HullPointer(d_model, num_glimpses=num_glimpses)
