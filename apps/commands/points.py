@@ -53,7 +53,8 @@ def add_point_arguments(parser: argparse.ArgumentParser) -> None:
 def refuse_options(parser: argparse.ArgumentParser, options: argparse.Namespace, task: str) -> None:
     """Wrong usage, exit code 2, where an option belongs to bundles of another task."""
     for name, owner in _OWNERS.items():
-        if getattr(options, name, None) not in (None, False) and task != owner:
+        value = getattr(options, name, None)
+        if value is not None and value is not False and task != owner:
             parser.error(
                 f"--{name.replace('_', '-')} is for bundles of task '{owner}'; this one's is '{task}'"
             )

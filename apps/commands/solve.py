@@ -142,7 +142,7 @@ def _plot(path: Path, problem: Problem, tour: np.ndarray, told: dict[str, object
     globe = problem.kind in ("haversine", "GEO")
     figure = plot_tour(problem.xy[:, :2], tour, closed=closed, title=title, globe=globe)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.15)
 
 
 def _place(name: str, given: int | None, n: int) -> int | None:
