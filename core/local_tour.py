@@ -11,7 +11,8 @@ The frame is an inductive bias: distances to both ends are handed to the network
 Sources: Drakulic et al. 2023 (BQ-NCO, arXiv 2301.03313: the rest of a tour is a path problem again); Luo et al. 2023
 (LEHD, arXiv 2310.07985: heavy decoder, supervised); Fang et al. 2024 (INViT, arXiv 2402.02317: nearest candidates).
 The two growing ends, the frame and the rows of all nodes are ours.
-Shape legend: B batch, N nodes, K nodes in the window, S = K + 2 seen (head, tail, window), D width, H heads, F features.
+Shape legend: B batch, N nodes, M nodes with padding, K nodes in the window, S = K + 2 seen (head, tail, window),
+D width, H heads, F features of a node, P of a pair.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .decode import beam, greedy
 from .local_frame import to_frame, unit
 from .ops.softmax_scan import NOTHING
 
@@ -51,7 +53,9 @@ class PathNetwork(nn.Module):
         ValueError: where `num_heads` does not divide `d_model`.
     """
 
-    def __init__(self, d_model: int = 96, *, num_heads: int = 8, num_layers: int = 4, ff_mult: int = 2) -> None:
+    def __init__(
+        self, d_model: int = 96, *, num_heads: int = 8, num_layers: int = 4, ff_mult: int = 2
+    ) -> None:
         super().__init__()
         if d_model % num_heads:
             raise ValueError(f"PathNetwork: num_heads {num_heads} does not divide d_model {d_model}")
@@ -128,6 +132,8 @@ class Offered(NamedTuple):
 class PathPolicy(nn.Module):
     """The network as a policy of `core.decode`: an action is one node of the window, next to the surer end.
 
+    A row in which nothing is left is finished; with one node fewer than there are, every row is.
+
     Args:
         network: says who comes next to whom.
         window: nodes K that a step sees.
@@ -139,7 +145,7 @@ class PathPolicy(nn.Module):
 
     def start(self, xy_BN2: Tensor, real_BN: Tensor, head_B: Tensor, tail_B: Tensor) -> PathState:
         """Before the first step: a path of one node (`head` and `tail` the same: a closed tour), or its two ends."""
-        place_BM2 = torch.cat([xy_BN2, xy_BN2.new_zeros(len(xy_BN2), self.window, 2)], 1)
+        place_BM2 = torch.cat([xy_BN2, xy_BN2.new_zeros(xy_BN2.shape[0], self.window, 2)], 1)
         real_BM = torch.cat([real_BN, torch.zeros_like(place_BM2[:, : self.window, 0], dtype=torch.bool)], 1)
         number_M = torch.arange(place_BM2.shape[1], device=xy_BN2.device)
         is_head_BM, is_tail_BM = number_M == head_B[:, None], number_M == tail_B[:, None]
@@ -161,23 +167,19 @@ class PathPolicy(nn.Module):
         sure_B2 = log_p_B2K.amax(-1)
         at_head_B = sure_B2[:, 0] >= sure_B2[:, 1]
         log_p_BK = torch.where(at_head_B[:, None], log_p_B2K[:, 0], log_p_B2K[:, 1])
-        # a finished row of a ragged batch has nothing left, and stays as it is
         return log_p_BK.masked_fill(~seen.real[:, 2:], NOTHING), Offered(node_BK, at_head_B)
 
     def advance(self, state: PathState, notes: Offered, action_B: Tensor) -> PathState:
         node_B = notes.node.gather(1, action_B[:, None])[:, 0]
         at_head_B = notes.at_head
         is_node_BM = torch.arange(state.left.shape[1], device=node_B.device) == node_B[:, None]
-        is_node_BM = is_node_BM & state.left
-        moved_B = is_node_BM.any(1)
-        forwards_B, backwards_B = moved_B & at_head_B, moved_B & ~at_head_B
-        ahead_B, behind_B = state.ahead + forwards_B.long(), state.behind + backwards_B.long()
+        ahead_B, behind_B = state.ahead + at_head_B.long(), state.behind + (~at_head_B).long()
         rank_B = torch.where(at_head_B, ahead_B, -behind_B)
         return PathState(
-            state.place.clone(),
+            state.place,
             state.left & ~is_node_BM,
-            torch.where(forwards_B, node_B, state.head),
-            torch.where(backwards_B, node_B, state.tail),
+            torch.where(at_head_B, node_B, state.head),
+            torch.where(at_head_B, state.tail, node_B),
             torch.where(is_node_BM, rank_B[:, None], state.rank),
             ahead_B,
             behind_B,
@@ -192,7 +194,40 @@ class PathPolicy(nn.Module):
         return torch.where(real_BN, rank_BN, n_B1 + number_N).argsort(1)
 
 
-def look(place_BM2: Tensor, left_BM: Tensor, head_B: Tensor, tail_B: Tensor, window: int) -> tuple[Tensor, Seen]:
+class TourDecoder(nn.Module):
+    """From points to tours: what an ONNX graph of the policy holds.
+
+    Args:
+        policy: decodes.
+        width: of the beam; 1 is greedy.
+    """
+
+    def __init__(self, policy: PathPolicy, width: int = 1) -> None:
+        super().__init__()
+        self.policy, self.width = policy, width
+
+    def forward(
+        self, xy_BN2: Tensor, real_BN: Tensor, head_B: Tensor, tail_B: Tensor, graph: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Tours (B, N) int64, with the nodes that are not there behind those that are, and log-probabilities (B,).
+
+        Args:
+            xy_BN2: places, about of size one.
+            real_BN: False for padding.
+            head_B, tail_B: int64 ends of the path; the same node for a closed tour.
+            graph: see `core.decode`.
+        """
+        state = self.policy.start(xy_BN2, real_BN, head_B, tail_B)
+        if self.width == 1:
+            state, log_p_B = greedy(self.policy, state, xy_BN2.shape[1], graph=graph)
+        else:
+            state, log_p_B = beam(self.policy, state, xy_BN2.shape[1], self.width, graph=graph)
+        return self.policy.tour(state, real_BN), log_p_B
+
+
+def look(
+    place_BM2: Tensor, left_BM: Tensor, head_B: Tensor, tail_B: Tensor, window: int
+) -> tuple[Tensor, Seen]:
     """The nodes (B, K) of those left that are nearest to head or tail, and what is seen with them."""
     ends_B22 = place_BM2.gather(1, torch.stack([head_B, tail_B], 1)[..., None].expand(-1, -1, 2))
     away_BM2 = ((place_BM2[:, :, None] - ends_B22[:, None]) ** 2).sum(-1)
@@ -208,7 +243,9 @@ def _features(seen: Seen) -> tuple[Tensor, Tensor]:
     """(B, S, F) of the nodes and (B, S, S, P) of the pairs, free of place, size and direction."""
     head_B12, tail_B12 = seen.place[:, :1], seen.place[:, 1:2]
     real_BS = seen.real.to(seen.place.dtype)
-    kind_S3 = F.one_hot(torch.arange(real_BS.shape[1], device=real_BS.device).clamp(max=2), 3).to(real_BS.dtype)
+    kind_S3 = F.one_hot(torch.arange(real_BS.shape[1], device=real_BS.device).clamp(max=2), 3).to(
+        real_BS.dtype
+    )
     window_BS = real_BS * kind_S3[:, 2]
     some_B1 = window_BS.sum(1, keepdim=True).clamp(min=1.0)
     middle_B12 = (seen.place * window_BS[..., None]).sum(1, keepdim=True) / some_B1[..., None]
@@ -228,7 +265,7 @@ def _features(seen: Seen) -> tuple[Tensor, Tensor]:
             tail_BS2 / size_B11,
             far_BS2,
             torch.log(far_BS2 + 0.05),
-            kind_S3.expand(len(real_BS), -1, -1),
+            kind_S3.expand(real_BS.shape[0], -1, -1),
         ],
         -1,
     )

@@ -89,7 +89,11 @@ class GeometryData(LightningDataModule):
             if len(sizes) != 2 or sizes[0] > sizes[1]:
                 raise ValueError(f"--data.sizes is {sizes}; with --data.every, wanted [first, last]")
             sizes = list(range(sizes[0], sizes[1] + 1))
-        if min(sizes) < 3 or min(batch_size, steps, instances, valid_instances) < 1 or not 0 <= curriculum < 1:
+        if (
+            min(sizes) < 3
+            or min(batch_size, steps, instances, valid_instances) < 1
+            or not 0 <= curriculum < 1
+        ):
             raise ValueError(
                 f"--data: sizes {sizes}, batch_size {batch_size}, steps {steps}, instances {instances}, "
                 f"valid_instances {valid_instances}, curriculum {curriculum}; wanted sizes of 3 or more, counts of 1 "
@@ -97,7 +101,9 @@ class GeometryData(LightningDataModule):
             )
         weights = np.array(shares or [1.0] * len(sizes), float)
         if len(weights) != len(sizes) or (weights <= 0).any():
-            raise ValueError(f"--data.shares is {shares}; wanted a positive share for each of {len(sizes)} sizes")
+            raise ValueError(
+                f"--data.shares is {shares}; wanted a positive share for each of {len(sizes)} sizes"
+            )
         self.shares = dict(zip(sizes, weights / weights.sum(), strict=True))
         self.source = "generated " + " and ".join(f"{share:g} {kind}" for kind, share in self.kinds.items())
         self._training: dict[int, Pool] = {}
@@ -119,7 +125,9 @@ class GeometryData(LightningDataModule):
 
     def fresh(self, n: int, count: int, kind: str = "uniform") -> Pool:
         """Instances that only judge."""
-        return labelled(self.hparams.task, [generate(kind, n, [self.hparams.seed, TEST, n, i]) for i in range(count)])
+        return labelled(
+            self.hparams.task, [generate(kind, n, [self.hparams.seed, TEST, n, i]) for i in range(count)]
+        )
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(_Batches(self), batch_size=None)
@@ -200,7 +208,10 @@ def labelled(task: str, points: list[np.ndarray]) -> Pool:
     for i, xy in enumerate(points):
         labels.append(_LABELS[task](xy))
         if (i + 1) % TOLD == 0:
-            print(f"{task}: {i + 1} of {len(points)} instances of n = {len(xy)} have their answer", file=sys.stderr)
+            print(
+                f"{task}: {i + 1} of {len(points)} instances of n = {len(xy)} have their answer",
+                file=sys.stderr,
+            )
     longest = max(map(len, labels))
     label = np.full((len(labels), longest), -1, np.int64)
     for i, answer in enumerate(labels):

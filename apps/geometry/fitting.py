@@ -34,7 +34,9 @@ class GeometryCLI(TrainingCLI):
 
     def after_fit(self) -> None:
         seconds = time.process_time() - self.started
-        self.fitted = finish(self.model, self.datamodule, self.trainer, self.out, self.log.rows, seconds=seconds)
+        self.fitted = finish(
+            self.model, self.datamodule, self.trainer, self.out, self.log.rows, seconds=seconds
+        )
         self.told = (
             f"{text_table(self.fitted.rows)}\n\n{self.out}: bundle/  model.ckpt  metrics.json  report.html"
         )
@@ -69,7 +71,10 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         figures = {name: round(float(value), 5) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": trainer.current_epoch + 1, "cpu_s": round(time.process_time() - self.started, 1)} | figures
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "cpu_s": round(time.process_time() - self.started, 1),
+        } | figures
         self.rows.append(row)
         print(json.dumps(row), file=sys.stderr)
 
@@ -124,7 +129,9 @@ def finish(
     from .report import fit_report  # noqa: PLC0415  (matplotlib)
 
     rows = judge(out / "bundle", data)
-    (out / "metrics.json").write_text(json.dumps({**training, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(
+        json.dumps({**training, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+    )
     page = fit_report(out / "bundle", data, rows, log)
     page.write(out / "report.html")
     return Fitted(out, rows, page)

@@ -8,6 +8,7 @@ Shape legend: B instances, R states, N nodes, m nodes left, S nodes seen.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from ...core.decode import greedy
+from ...core.half import round_to_half
 from ...core.local_tour import PathNetwork, PathPolicy, Seen, look
 from ..module import Batch, TaskModule
 from ..schedule import one_cycle
-from .tour_bundle import halved, write_tour_bundle
+from .tour_bundle import write_tour_bundle
 
 BETAS = (0.9, 0.98)
 FEWEST_LEFT = 3
@@ -72,7 +74,9 @@ class TourModule(TaskModule):
     @property
     def policy(self) -> PathPolicy:
         """What decodes: the averaged weights, rounded as the bundle stores them."""
-        return PathPolicy(halved(self.average.module), self.hparams.window)
+        network = copy.deepcopy(self.average.module)
+        round_to_half(network)
+        return PathPolicy(network, self.hparams.window)
 
     def configure_optimizers(self) -> dict[str, object]:
         hp = self.hparams
@@ -121,7 +125,9 @@ class TourModule(TaskModule):
         place_RN = torch.zeros_like(tour_RN)
         place_RN.scatter_(1, rest_RL[:, 1:-1], number_L[2:].expand(len(rest_RL), -1))
         node_RK, seen = look(xy_RN2, place_RN > 0, rest_RL[:, 0], rest_RL[:, -1], window)
-        ends_R2 = torch.stack([torch.zeros_like(first_R1[:, 0]), torch.full_like(first_R1[:, 0], left + 1)], 1)
+        ends_R2 = torch.stack(
+            [torch.zeros_like(first_R1[:, 0]), torch.full_like(first_R1[:, 0], left + 1)], 1
+        )
         return seen, torch.cat([ends_R2, place_RN.gather(1, node_RK)], 1)
 
     @torch.no_grad()
