@@ -1,4 +1,4 @@
-"""The folder that production gets of a tour policy: greedy and beam search as one graph each, and a manifest."""
+"""The folder that production gets of a tour policy: greedy and beam search as one graph each, weights, a manifest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...core.export_decoder import export_decoder
 from ...core.local_tour import PathPolicy, TourDecoder
 from .local_bundle import write_local_bundle
+from .tour_weights import FILE, write_weights
 
 WIDTH = 8
 """Of the beam that a bundle holds."""
@@ -41,6 +42,7 @@ def write_tour_bundle(folder: str | Path, policy: PathPolicy, record: Mapping[st
                 probes=[_problems(*shape) for shape in PROBES],
                 half=True,
             )
+        write_weights(part / FILE, policy)
 
     write_local_bundle(folder, "tsp", export, record)
 

@@ -21,6 +21,7 @@ from ...core.local_tour import PathNetwork, PathPolicy, Seen, look
 from ..module import Batch, TaskModule
 from ..schedule import one_cycle
 from .tour_bundle import write_tour_bundle
+from .tour_weights import read_policy
 
 BETAS = (0.9, 0.98)
 FEWEST_LEFT = 3
@@ -37,6 +38,8 @@ class TourModule(TaskModule):
         tokens: nodes seen in a step of training, about; instances give several states where these are small.
         inner: weight of the rows of the window, beside the rows of the two ends.
         average: decay of the running average of the weights, which is what decodes in the end.
+        weights: a bundle to go on from, a folder or "tsp", the one that is shipped; null starts afresh. The shape of
+            its network must be that told here.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class TourModule(TaskModule):
         tokens: int = 2600,
         inner: float = 1.0,
         average: float = 0.999,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -59,6 +63,16 @@ class TourModule(TaskModule):
         if not 0 <= average < 1:
             raise ValueError(f"--model.average is {average}; wanted 0 <= decay < 1")
         self.network = PathNetwork(d_model, num_heads=num_heads, num_layers=num_layers, ff_mult=ff_mult)
+        if weights is not None:
+            known = read_policy(weights).network.state_dict()
+            if {n: t.shape for n, t in known.items()} != {
+                n: t.shape for n, t in self.network.state_dict().items()
+            }:
+                raise ValueError(
+                    f"--model.weights {weights}: of a network of another shape; give the d_model, num_layers and "
+                    "ff_mult that it was fitted with"
+                )
+            self.network.load_state_dict(known)
 
         def running(mean: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
             # short at first: what the weights were before they knew anything is soon forgotten

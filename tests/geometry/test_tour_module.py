@@ -1,9 +1,14 @@
 """What the tour module learns from: path problems cut out of optimal tours, whatever their size and direction."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 
 from remem.apps.geometry.tour_module import TourModule, lengths
+from remem.apps.geometry.tour_weights import read_policy, write_weights
+from remem.core.local_tour import TourDecoder
 
 
 @pytest.fixture
@@ -97,3 +102,43 @@ def test_lengths_of_a_square():
 def test_wrong_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         TourModule(**settings)
+
+
+def test_a_fit_goes_on_from_a_bundle(module, tmp_path):
+    write_weights(tmp_path / "weights.npz", module.policy)
+    (tmp_path / "greedy.onnx").write_bytes(b"not looked at")
+    (tmp_path / "beam.onnx").write_bytes(b"not looked at")
+    bundle = _described(tmp_path)
+    policy = read_policy(bundle)
+    batch = circle(2, 9)
+    assert torch.equal(module(batch["x"]), _tours(policy, batch["x"]))
+    further = TourModule(d_model=16, num_heads=2, num_layers=1, window=6, weights=str(bundle))
+    assert torch.equal(further(batch["x"]), module(batch["x"]))
+    with pytest.raises(ValueError, match="of a network of another shape"):
+        TourModule(d_model=32, num_heads=2, num_layers=1, weights=str(bundle))
+
+
+def _described(folder):
+    """A manifest beside the files, as `write_manifest` makes it of real graphs."""
+    files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+    manifest = {
+        "schema_version": 1,
+        "app": "geometry",
+        "task": "tsp",
+        "input": {"kind": "points", "features": ["x", "y"], "units": {}},
+        "output": ["tour"],
+        "confidence": 0.9,
+        "state": [],
+        "state_bytes": 0,
+        "training": {},
+        "baselines": {},
+        "remem": "0",
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _tours(policy, xy):
+    ends, real = torch.zeros(len(xy), dtype=torch.long), torch.ones(xy.shape[:2], dtype=torch.bool)
+    return TourDecoder(policy)(xy, real, ends, ends, graph=False)[0]
