@@ -30,10 +30,10 @@ BEYOND = 1e30
 
 
 class View(NamedTuple):
-    """Candidates of an edge: index (E, K) int64, place in the frame (E, K, 2), cosine and sine of the angle under which
+    """Candidates of an edge: node (E, K) int64, place in the frame (E, K, 2), cosine and sine of the angle under which
     they see the edge (E, K, 2), and whether they are left of it (E, K)."""
 
-    index: Tensor
+    node: Tensor
     place: Tensor
     angle: Tensor
     left: Tensor
@@ -70,11 +70,11 @@ class ApexPointer(nn.Module):
         logit = self.first(view)
         for _ in range(self.num_glimpses - 1):
             choice = logit.argmax(-1)
-            chosen = view.index.gather(1, choice[:, None])
+            chosen = view.node.gather(1, choice[:, None])
             view = self.near(place, left, chosen[:, 0])
-            logit = self.again(view, (view.index == chosen).to(logit.dtype).argmax(-1))
+            logit = self.again(view, (view.node == chosen).to(logit.dtype).argmax(-1))
         log_p, choice = torch.log_softmax(logit, -1).max(-1)
-        apex = view.index.gather(1, choice[:, None])[:, 0]
+        apex = view.node.gather(1, choice[:, None])[:, 0]
         some = left.any(-1)
         return torch.where(some, apex, -1), torch.where(some, log_p, 0.0)
 

@@ -29,13 +29,13 @@ FLAT = 1e-6
 
 class Corner(NamedTuple):
     """Where a step stands: the corner, the first corner, the directions of the last and of the first edge, and how
-    many corners there are. Place (..., 2), directions (..., 2), count (...) int64."""
+    many corners there are. Place (..., 2), directions (..., 2), made (...) int64."""
 
     place: Tensor
     first: Tensor
     axis: Tensor
     first_axis: Tensor
-    count: Tensor
+    made: Tensor
 
 
 class HullPointer(nn.Module):
@@ -98,9 +98,9 @@ def feasible_corners(xy: Tensor, corner: Corner, real: Tensor, is_first: Tensor)
     ahead = _cross(corner.axis[..., None, :], away) > FLAT * far
     outside = _cross(away, back) > FLAT * far * home
     inward = _cross(corner.first_axis[..., None, :], -back) > FLAT * home
-    begins = (corner.count == 1)[..., None]
+    begins = (corner.made == 1)[..., None]
     corners = real & ~is_first & ahead & inward & (outside | begins)
-    closes = is_first & ~begins & ((corner.count > 2)[..., None] | ~corners.any(-1, keepdim=True))
+    closes = is_first & ~begins & ((corner.made > 2)[..., None] | ~corners.any(-1, keepdim=True))
     elsewhere = real & begins & ~corners.any(-1, keepdim=True) & (away != 0).any(-1)
     return corners | closes | elsewhere
 
@@ -185,15 +185,15 @@ class HullPolicy(nn.Module):
         corner, closed = state.corner, action == state.start
         place = at(state.xy, action)
         axis = unit(place - corner.place)
-        begins = (corner.count == 1)[:, None]
+        begins = (corner.made == 1)[:, None]
         after = Corner(
             place,
             corner.first,
             axis,
             torch.where(begins, axis, corner.first_axis),
-            corner.count + 1,
+            corner.made + 1,
         )
-        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.count[:, None]) & ~closed[
+        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.made[:, None]) & ~closed[
             :, None
         ]
         hull = torch.where(here, action[:, None], state.hull)

@@ -61,10 +61,10 @@ class DelaunayModule(TaskModule):
         logit = self.pointer.first(view)
         losses = [_cross_entropy(logit, view, apex)]
         for _ in range(self.pointer.num_glimpses - 1):
-            target = (view.index == apex[:, None]).to(logit.dtype).argmax(-1)
-            chosen = view.index.gather(1, rival_choice(logit, target, view.left)[:, None])[:, 0]
+            target = (view.node == apex[:, None]).to(logit.dtype).argmax(-1)
+            chosen = view.node.gather(1, rival_choice(logit, target, view.left)[:, None])[:, 0]
             view = self.pointer.near(place, left, chosen)
-            logit = self.pointer.again(view, (view.index == chosen[:, None]).to(logit.dtype).argmax(-1))
+            logit = self.pointer.again(view, (view.node == chosen[:, None]).to(logit.dtype).argmax(-1))
             losses.append(_cross_entropy(logit, view, apex))
         return torch.stack(losses).mean()
 
@@ -110,7 +110,7 @@ def true_edges(label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _cross_entropy(logit: Tensor, view: View, apex: Tensor) -> Tensor:
     """Of the edges whose apex is in sight."""
-    hit = (view.index == apex[:, None]) & view.left
+    hit = (view.node == apex[:, None]) & view.left
     there = hit.any(-1)
     total = F.cross_entropy(logit, hit.to(logit.dtype).argmax(-1), reduction="none") * there
     return total.sum() / there.sum().clamp(min=1)

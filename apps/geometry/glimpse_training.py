@@ -42,12 +42,14 @@ def falling_rate(module: LightningModule, lr: float) -> dict[str, object]:
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train_for(module: TaskModule, task: Task, *, batch_size: int, seconds: float, seed: int) -> TaskModule:
+def train_for(
+    module: TaskModule, task: Task, *, batch_size: int, seconds: float, seed: int, instances: int = 2300
+) -> TaskModule:
     """A short training of so many CPU seconds without the command line, on uniform instances of 5 to 50 points.
 
     Labels are made on the way, and not counted.
     """
-    data = GeometryData(task, sizes=[5, 50], every=True, instances=4600, seed=seed)
+    data = GeometryData(task, sizes=[5, 50], every=True, instances=instances, seed=seed)
     pools = list(data.training.values())
     optimizer = torch.optim.AdamW(module.parameters(), lr=module.hparams.lr, weight_decay=0.0)
     rng = np.random.default_rng(seed)

@@ -66,11 +66,11 @@ def trained() -> ApexPointer:
             if chosen is None:
                 logit = pointer.first(view)
             else:
-                logit = pointer.again(view, (view.index == chosen[:, None]).int().argmax(-1))
-            hit = (view.index == apex[:, None]) & view.left
+                logit = pointer.again(view, (view.node == chosen[:, None]).int().argmax(-1))
+            hit = (view.node == apex[:, None]) & view.left
             there = hit.any(-1)
             losses.append(F.cross_entropy(logit[there], hit[there].int().argmax(-1)))
-            chosen = view.index.gather(1, logit.argmax(-1)[:, None])[:, 0]
+            chosen = view.node.gather(1, logit.argmax(-1)[:, None])[:, 0]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         optimizer.step()
@@ -95,11 +95,11 @@ def test_the_first_window_is_what_is_nearest_and_the_next_what_is_deepest():
     far = torch.where(left, (place**2).sum(-1), torch.inf)
     view = pointer.near(place, left, None)
     wanted = far.topk(5, largest=False).indices
-    assert torch.equal(view.index.sort(1).values[view.left.all(1)], wanted.sort(1).values[view.left.all(1)])
+    assert torch.equal(view.node.sort(1).values[view.left.all(1)], wanted.sort(1).values[view.left.all(1)])
     some = left.any(-1)
     chosen = torch.where(left, far, -1.0).argmax(-1)  # any point will do, as this one, the farthest
     again = pointer.near(place[some], left[some], chosen[some])
-    assert (again.index == chosen[some][:, None]).any(1).all()
+    assert (again.node == chosen[some][:, None]).any(1).all()
 
 
 def test_neither_end_nor_a_point_to_the_right_is_ever_chosen(untrained):
