@@ -87,9 +87,11 @@ def _solve(
     problem: Problem, start: int | None, end: int | None, options: argparse.Namespace
 ) -> tuple[dict[str, object], np.ndarray]:
     # numba costs half a second to import: not for --help
+    from ...data.geometry.warm_up import warm_up  # noqa: PLC0415
     from ...serving.geometry.methods import Method  # noqa: PLC0415
     from ...serving.geometry.tours import TourPredictor, solve  # noqa: PLC0415
 
+    warm_up(lambda text: print(text, file=sys.stderr))
     began = time.perf_counter()
     decodes = Method.named(options.method, "--method").graph is not None
     [found] = solve(

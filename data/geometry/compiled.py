@@ -12,6 +12,9 @@ try:
 except ImportError:  # a machine that may only hold numpy
     numba = None  # type: ignore[assignment]
 
+kept = True
+"""Whether the machine code of this process is kept for the next one."""
+
 
 def compiled(function: F) -> F:
     """`function` in machine code, kept between processes where the package's folder (or the user's cache) can be
@@ -25,9 +28,11 @@ def inlined(function: F) -> F:
 
 
 def _compile(function: F, options: dict[str, str]) -> F:
+    global kept  # noqa: PLW0603  (said where somebody waits for it)
     if numba is None:
         return function
     try:
         return numba.njit(cache=True, **options)(function)  # type: ignore[call-overload]
     except RuntimeError:  # no folder to keep it in
+        kept = False
         return numba.njit(**options)(function)  # type: ignore[call-overload]

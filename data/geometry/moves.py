@@ -41,7 +41,7 @@ def cost(i, j, net):  # type: ignore[no-untyped-def]
     return float(math.floor(length + 0.5)) if rule == 2 else float(math.ceil(length))
 
 
-@inlined
+@compiled
 def beside(tour, pos, a, way):  # type: ignore[no-untyped-def]
     """The node after (way = 1) or before (way = -1) node a."""
     i = pos[a] + way
@@ -52,7 +52,7 @@ def beside(tour, pos, a, way):  # type: ignore[no-untyped-def]
     return tour[i]
 
 
-@inlined
+@compiled
 def ahead(pos, a, c, way):  # type: ignore[no-untyped-def]
     """Steps from node a to node c."""
     steps = (pos[c] - pos[a]) * way
@@ -99,7 +99,7 @@ def flip(tour, pos, x, y, mirrored, log, counts):  # type: ignore[no-untyped-def
     return mirrored
 
 
-@inlined
+@compiled
 def wake(node, stack, waiting, counts):  # type: ignore[no-untyped-def]
     if not waiting[node]:
         waiting[node] = True
@@ -197,7 +197,7 @@ def descend(tour, pos, near, near_cost, net, tiny, work, looks):  # type: ignore
     return gained
 
 
-@inlined
+@compiled
 def draw(below, counts):  # type: ignore[no-untyped-def]
     """A whole number in [0, below)."""
     counts[2] = counts[2] * 48271 % 2147483647
@@ -229,11 +229,12 @@ def kick(tour, pos, reach, net, work):  # type: ignore[no-untyped-def]
 def iterate(tour, pos, near, near_cost, net, tiny, reach, work, rounds):  # type: ignore[no-untyped-def]
     """`rounds` times: kick, descend, and go back unless the tour is no longer than before. Returns the gain."""
     _, _, log, counts = work
+    looks = 10 * len(log)  # never reached
     gained = 0.0
     for _ in range(rounds):
         counts[1] = 0
         gain = -kick(tour, pos, reach, net, work)
-        gain += descend(tour, pos, near, near_cost, net, tiny, work, 1_000_000)
+        gain += descend(tour, pos, near, near_cost, net, tiny, work, looks)
         if gain < 0.0:
             for k in range(counts[1] - 1, -1, -1):
                 turn(tour, pos, log[k, 0], log[k, 1])
