@@ -29,6 +29,7 @@ class GlimpseNetwork(nn.Module):
 
     def __init__(self, d_model: int = 16) -> None:
         super().__init__()
+        self.d_model = d_model
         self.layers = nn.Sequential(
             nn.Linear(FEATURES, d_model),
             nn.ReLU(),

@@ -13,13 +13,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from scipy.spatial import Delaunay
 
+from ...core.local_apex import ApexDecoder, ApexPointer
 from ...data.geometry.delaunay import (
     delaunay_triangles,
     same_triangles,
@@ -29,15 +28,12 @@ from ...data.geometry.delaunay import (
 from ...data.geometry.lawson import flip_to_delaunay
 from ...data.geometry.triangulation import sweep_triangulation
 from ...serving.geometry.triangles import DelaunayPredictor
-from .delaunay_module import DelaunayModule
-from .glimpse_training import train_for
+from .local_weights import read_pointer
 
 TEST = 20_261_128
 """Seed of the instances: `default_rng((TEST, seed, n, i)).random((n, 2))`. No training draws from it."""
 PER_SEED = {5: 200, 10: 200, 50: 100, 200: 20, 1000: 4}
 """Instances of each size for each seed."""
-PARTS_SECONDS = 13.0
-"""CPU time of training of the rows that show what glimpses bring."""
 FAITHFUL_MINUTES = 10.0
 """CPU time of training of each faithful pointer network."""
 
@@ -60,7 +56,7 @@ def delaunay(*, seeds: int = 5, root: str | None = None, quick: bool = False) ->
     Args:
         seeds: sets of `PER_SEED` instances.
         root: not needed; there are no data.
-        quick: 10 instances up to n = 50, seconds of training, and no faithful networks.
+        quick: 10 instances up to n = 50, and no faithful networks.
     """
     torch.set_num_threads(1)
     instances = {
@@ -90,7 +86,7 @@ def delaunay(*, seeds: int = 5, root: str | None = None, quick: bool = False) ->
             truth,
         )
     ]
-    rows += _parts(instances, truth, 3.0 if quick else PARTS_SECONDS)
+    rows += [row | trained for row in _parts(plain, instances, truth)]
     rows += [_quoted(n) for n in instances if n in PAPER]
     rows += _rows("qhull (scipy)", lambda p: [(Delaunay(xy).simplices, False) for xy in p], instances, truth)
     rows += _rows(
@@ -154,20 +150,31 @@ def _quoted(n: int) -> Row:
 
 
 def _parts(
-    instances: dict[int, list[np.ndarray]], truth: dict[int, list[np.ndarray]], seconds: float
+    plain: DelaunayPredictor, instances: dict[int, list[np.ndarray]], truth: dict[int, list[np.ndarray]]
 ) -> list[Row]:
-    """One glimpse and several, after the same short training."""
-    rows = []
-    for glimpses, name in ((1, "one glimpse"), (3, "three glimpses")):
-        torch.manual_seed(0)
-        module = DelaunayModule(num_glimpses=glimpses)
-        train_for(module, "delaunay", batch_size=32, seconds=seconds, seed=1)
-        with TemporaryDirectory() as scratch:
-            module.eval().write_bundle(Path(scratch) / "bundle")
-            predictor = DelaunayPredictor(Path(scratch) / "bundle", device="cpu", threads=1)
-        label = f"local-frame pointer, {name}, {seconds:g} s of training"
-        rows += [
-            row | {"train_cpu_min": round(seconds / 60, 2)}
-            for row in _rows(label, lambda p, predictor=predictor: _proposed(predictor, p), instances, truth)  # type: ignore[misc]
-        ]
+    """The same weights in torch with fewer glimpses, and with as many: what glimpses bring, what the graph spares."""
+    pointer = read_pointer(plain.bundle)
+    if not isinstance(pointer, ApexPointer):
+        raise ValueError(f"{plain.bundle.path}: weights of no apex pointer; export the bundle again")
+    predictor = _InTorch(plain, pointer)
+    rows, full = [], pointer.num_glimpses
+    for pointer.num_glimpses in range(1, full + 1):
+        name = (
+            "the same in torch"
+            if pointer.num_glimpses == full
+            else f"the same in torch, glimpses: {pointer.num_glimpses}"
+        )
+        rows += _rows(name, lambda p: _proposed(predictor, p), instances, truth)
     return rows
+
+
+class _InTorch(DelaunayPredictor):
+    """The same front, which asks a pointer instead of its graph."""
+
+    def __init__(self, plain: DelaunayPredictor, pointer: ApexPointer) -> None:
+        super().__init__(plain.bundle, device="cpu", threads=1)
+        self.decoder = ApexDecoder(pointer)
+
+    @torch.no_grad()
+    def _ask(self, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [part.numpy() for part in self.decoder(*(torch.from_numpy(array) for array in given.values()))]

@@ -19,19 +19,17 @@ import torch
 from scipy.spatial import ConvexHull
 
 from ...core.decode import greedy
-from ...core.local_hull import HullPolicy
+from ...core.local_hull import HullPointer, HullPolicy
 from ...data.geometry.hull import area_ratio, convex_hull, is_simple, same_place
 from ...serving.geometry.hulls import HullPredictor
-from .glimpse_training import train_for
-from .hull_module import HullModule
+from ...serving.geometry.plane import to_unit
+from .local_weights import read_pointer
 
 TEST = 20_261_128
 """Seed of the instances: `default_rng((TEST, seed, n, i)).random((n, 2))`. No training draws from it."""
 SIZES = (5, 10, 50, 100, 200, 500)
 PER_SEED = {5: 200, 10: 200, 50: 200, 100: 200, 200: 100, 500: 100}
 """Instances of each size for each seed."""
-PARTS_SECONDS = 25.0
-"""CPU time of training of the rows that show what glimpses bring."""
 FAITHFUL_MINUTES = 10.0
 """CPU time of training of each faithful pointer network."""
 
@@ -60,7 +58,7 @@ def hull(*, seeds: int = 5, root: str | None = None, quick: bool = False) -> lis
     Args:
         seeds: sets of `PER_SEED` instances.
         root: not needed; there are no data.
-        quick: 20 instances up to n = 100, seconds of training, and no faithful networks.
+        quick: 20 instances up to n = 100, and no faithful networks.
     """
     torch.set_num_threads(1)
     sizes = SIZES[:4] if quick else SIZES
@@ -78,7 +76,7 @@ def hull(*, seeds: int = 5, root: str | None = None, quick: bool = False) -> lis
         "local-frame pointer, shipped", lambda p: [one.proposed for one in predictor.answer(p)], instances
     )
     rows = [row | {"train_cpu_min": round(minutes, 1)} for row in rows]
-    rows += _parts(instances, 3.0 if quick else PARTS_SECONDS)
+    rows += [row | {"train_cpu_min": round(minutes, 1)} for row in _parts(predictor, instances)]
     rows += [_quoted(n) for n in sizes]
     rows += _rows("qhull (scipy)", lambda p: [_canonical(xy, ConvexHull(xy).vertices) for xy in p], instances)
     rows += _rows("exact hull (Python, remem.data)", lambda p: [convex_hull(xy) for xy in p], instances)
@@ -129,28 +127,29 @@ def _quoted(n: int) -> Row:
     return row | blank | {"source": "Vinyals et al. 2015, table 1"}
 
 
-def _parts(instances: dict[int, list[np.ndarray]], seconds: float) -> list[Row]:
-    """One glimpse and several, after the same short training."""
-    rows = []
-    for glimpses, name in ((1, "one glimpse"), (3, "three glimpses")):
-        torch.manual_seed(0)
-        module = HullModule(num_glimpses=glimpses)
-        train_for(module, "hull", batch_size=128, seconds=seconds, seed=1)
-        label = f"local-frame pointer, {name}, {seconds:g} s of training"
-        few = {n: points[: max(1, 20_000 // n)] for n, points in instances.items()}
-        rows += [
-            row | {"train_cpu_min": round(seconds / 60, 2)}
-            for row in _rows(label, lambda p, module=module: _in_torch(module, p), few)  # type: ignore[misc]
-        ]
+def _parts(predictor: HullPredictor, instances: dict[int, list[np.ndarray]]) -> list[Row]:
+    """The same weights in torch with fewer glimpses, and with as many: what glimpses bring, what the graph spares."""
+    pointer = read_pointer(predictor.bundle)
+    if not isinstance(pointer, HullPointer):
+        raise ValueError(f"{predictor.bundle.path}: weights of no hull pointer; export the bundle again")
+    few = {n: points[: max(1, 50_000 // n)] for n, points in instances.items()}
+    rows, full = [], pointer.num_glimpses
+    for pointer.num_glimpses in range(1, full + 1):
+        name = (
+            "the same in torch"
+            if pointer.num_glimpses == full
+            else f"the same in torch, glimpses: {pointer.num_glimpses}"
+        )
+        rows += _rows(name, lambda p: _in_torch(pointer, p), few)
     return rows
 
 
 @torch.no_grad()
-def _in_torch(module: HullModule, points: Sequence[np.ndarray]) -> list[np.ndarray]:
-    policy: Any = HullPolicy(module.pointer)
+def _in_torch(pointer: HullPointer, points: Sequence[np.ndarray]) -> list[np.ndarray]:
+    policy: Any = HullPolicy(pointer)
     out: list[np.ndarray] = []
-    for at in range(0, len(points), 100):
-        xy = torch.from_numpy(np.stack(points[at : at + 100]).astype(np.float32))
+    for at in range(0, len(points), 200):
+        xy = torch.from_numpy(np.stack([to_unit(one) for one in points[at : at + 200]]))
         state, _ = greedy(
             policy, policy.start(xy, torch.ones_like(xy[..., 0], dtype=torch.bool)), xy.shape[1] + 1
         )

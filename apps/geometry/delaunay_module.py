@@ -19,6 +19,7 @@ from ..module import Batch, TaskModule
 from .glimpse_training import falling_rate, rival_choice
 from .hull_module import example_points
 from .local_bundle import write_local_bundle
+from .local_weights import FILE, write_weights
 
 PROBES = ((1, 3, 2), (2, 20, 9), (4, 60, 40), (1, 200, 1))
 """Batch, points and edges at which the graph must answer as torch does; it is traced at (3, 12, 5)."""
@@ -94,6 +95,7 @@ class DelaunayModule(TaskModule):
                 example=_example(3, 12, 5),
                 probes=[_example(*probe) for probe in PROBES],
             )
+            write_weights(part / FILE, self.pointer)
 
         write_local_bundle(folder, "delaunay", export, self.record)
 

@@ -1,20 +1,15 @@
-"""What the training of both pointers shares: choices to look again from, a falling rate, and a short fit for tables.
+"""What the training of both pointers shares: choices to look again from, and a learning rate that falls to zero.
 
 Shape legend: S steps or edges, N candidates.
 """
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from ...core.ops.softmax_scan import NOTHING
-from ..module import TaskModule
-from .data import GeometryData, Task
 
 
 def rival_choice(logit: Tensor, target: Tensor, feasible: Tensor) -> Tensor:
@@ -40,28 +35,3 @@ def falling_rate(module: LightningModule, lr: float) -> dict[str, object]:
     steps = max(int(module.trainer.estimated_stepping_batches), 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / steps, 0.0))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def train_for(
-    module: TaskModule, task: Task, *, batch_size: int, seconds: float, seed: int, instances: int = 2300
-) -> TaskModule:
-    """A short training of so many CPU seconds without the command line, on uniform instances of 5 to 50 points.
-
-    Labels are made on the way, and not counted.
-    """
-    data = GeometryData(task, sizes=[5, 50], every=True, instances=instances, seed=seed)
-    pools = list(data.training.values())
-    optimizer = torch.optim.AdamW(module.parameters(), lr=module.hparams.lr, weight_decay=0.0)
-    rng = np.random.default_rng(seed)
-    module.train()
-    started = time.process_time()
-    while (spent := time.process_time() - started) < seconds:
-        for group in optimizer.param_groups:
-            group["lr"] = module.hparams.lr * (1 - spent / seconds)
-        pool = pools[rng.integers(len(pools))]
-        rows = rng.integers(len(pool.x), size=batch_size)
-        loss = module.loss({"x": torch.from_numpy(pool.x[rows]), "label": torch.from_numpy(pool.label[rows])})
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return module.eval()

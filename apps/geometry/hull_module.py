@@ -30,6 +30,7 @@ from ...core.local_hull import (
 from ..module import Batch, TaskModule
 from .glimpse_training import falling_rate, rival_choice
 from .local_bundle import write_local_bundle
+from .local_weights import FILE, write_weights
 
 PROBES = ((1, 1), (2, 2), (1, 20), (4, 60), (2, 5))
 """Batch and points at which the graph must answer as torch does; it is traced at (3, 12)."""
@@ -101,6 +102,7 @@ class HullModule(TaskModule):
                 example=example_points(3, 12),
                 probes=[example_points(*probe) for probe in PROBES],
             )
+            write_weights(part / FILE, self.pointer)
 
         write_local_bundle(folder, "hull", export, self.record)
 

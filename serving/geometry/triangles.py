@@ -120,12 +120,16 @@ class DelaunayPredictor:
         edge = np.column_stack([number, np.concatenate(edges)])
         step = max(1, MOST_CELLS // xy.shape[1])
         parts = [
-            self._session.run(["apex", "log_p"], {"xy": xy, "real": real, "edge": edge[start : start + step]})
+            self._ask({"xy": xy, "real": real, "edge": edge[start : start + step]})
             for start in range(0, len(edge), step)
         ]
         apex, log_p = (np.concatenate(part) for part in zip(*parts, strict=True))
         ends = np.cumsum([len(edge) for edge in edges])[:-1]
         return list(zip(np.split(apex, ends), np.split(log_p, ends), strict=True))
+
+    def _ask(self, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        answers: list[np.ndarray] = self._session.run(["apex", "log_p"], given)
+        return answers
 
     def _finished(self, front: _Front) -> Triangulated:
         xy, proposed = front.xy, canonical_triangles(front.xy, front.proposed())

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from remem.apps.geometry.data import labelled
 from remem.apps.geometry.delaunay_module import DelaunayModule, true_edges
-from remem.apps.geometry.glimpse_training import rival_choice, train_for
+from remem.apps.geometry.glimpse_training import rival_choice
 from remem.apps.geometry.hull_module import HullModule
+from remem.apps.geometry.local_bundle import write_local_bundle
+from remem.apps.geometry.local_weights import FILE, read_pointer, write_weights
+from remem.core.local_apex import ApexPointer
+from remem.core.local_hull import HullPointer
 from remem.core.ops.softmax_scan import NOTHING
 from remem.data.geometry.instances import generate
+from remem.serving.bundle import SHIPPED
 
 
 class LeastTurn(torch.nn.Module):
@@ -71,12 +78,37 @@ def test_every_triangle_gives_its_three_edges():
 
 
 @pytest.mark.parametrize("task", ["hull", "delaunay"])
-def test_seconds_of_training_are_enough_to_learn(task):
+def test_the_loss_teaches(task):
     torch.manual_seed(0)
     module = {"hull": HullModule, "delaunay": DelaunayModule}[task](16, 2)
-    given = batch(task, 20)
-    before = {name: float(value) for name, value in module.metrics(given).items()}
-    train_for(module, task, batch_size=16, seconds=4.0, seed=1, instances=230)
-    after = {name: float(value) for name, value in module.metrics(given).items()}
+    training, fresh = [batch(task, n, 100) for n in (6, 12, 20)], batch(task, 30)
+    before = {name: float(value) for name, value in module.metrics(fresh).items()}
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for step in range(150):
+        given = training[step % 3]
+        rows = torch.randint(0, 100, (16,))
+        loss = module.loss({name: tensor[rows] for name, tensor in given.items()})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after = {name: float(value) for name, value in module.metrics(fresh).items()}
     assert before["exact"] < 0.2
     assert after["exact"] > 0.7
+
+
+@pytest.mark.parametrize(
+    "pointer", [HullPointer(8, num_glimpses=2), ApexPointer(8, num_glimpses=2, window=5)]
+)
+def test_weights_come_back_from_a_bundle(tmp_path, pointer):
+    task = "hull" if isinstance(pointer, HullPointer) else "delaunay"
+    graph = "greedy.onnx" if task == "hull" else "apex.onnx"
+
+    def export(part):
+        shutil.copy(SHIPPED / task / graph, part / graph)
+        write_weights(part / FILE, pointer)
+
+    write_local_bundle(tmp_path / "bundle", task, export, {})
+    back = read_pointer(tmp_path / "bundle")
+    assert type(back) is type(pointer)
+    assert (back.num_glimpses, getattr(back, "window", 5)) == (2, 5)
+    assert all(torch.equal(back.state_dict()[name], tensor) for name, tensor in pointer.state_dict().items())
