@@ -8,9 +8,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
-from ...data.geometry.distances import dimensions
+from ...data.geometry.distances import EARTH_KM, dimensions
 from ...data.geometry.tsplib import Problem
 
+MERCATOR = 89.0
+"""Degrees of latitude up to which routes are learned."""
 MAX_EMBEDDED = 3000
 """Most nodes of a matrix that is embedded: that takes n^3 steps."""
 
@@ -35,6 +37,28 @@ def to_plane(problem: Problem) -> np.ndarray:
         degrees = np.trunc(problem.xy)  # 38.24 is 38 degrees 24 minutes
         return _map(np.radians(degrees + 5.0 * (problem.xy - degrees) / 3.0))
     return _flat(problem.xy) if dimensions(problem.kind) == 3 else problem.xy
+
+
+def to_city(problem: Problem) -> np.ndarray:
+    """(n, 2) float64 places that are the same places in every problem, as routes are learned from.
+
+    Coordinates of the plane as they are; degrees in km on Mercator's map, which keeps directions and, within a city,
+    proportions: x to the east, y to the north.
+
+    Raises:
+        ValueError: distances without places, points in space, or a pole.
+    """
+    if problem.kind == "haversine" and problem.xy is not None:
+        if (np.abs(problem.xy[:, 0]) > MERCATOR).any():
+            raise ValueError(f"{problem.name}: a latitude beyond {MERCATOR} degrees, where Mercator's map ends")
+        latitude, longitude = np.radians(problem.xy).T
+        return EARTH_KM * np.stack([longitude, np.arcsinh(np.tan(latitude))], axis=1)
+    if problem.kind in ("EXPLICIT", "GEO") or problem.xy is None or problem.xy.shape[1] != 2:
+        raise ValueError(
+            f"{problem.name}: kind {problem.kind}; routes are learned from places: give x and y, or latitude and "
+            "longitude in degrees"
+        )
+    return problem.xy
 
 
 def to_unit(xy: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from remem.data.geometry.instances import KINDS, generate
 from remem.data.geometry.tsplib import Problem
 from remem.serving.geometry import decoder as decoding
 from remem.serving.geometry.methods import METHODS, Method
-from remem.serving.geometry.plane import to_plane, to_unit
+from remem.serving.geometry.plane import to_city, to_plane, to_unit
 from remem.serving.geometry.tours import COLUMNS, TourPredictor, solve
 
 
@@ -199,6 +199,24 @@ def test_the_map_keeps_distances_across_dateline_and_poles(middle):
     true = distance_matrix(degrees, "haversine")
     flat = distance_matrix(to_plane(plane(degrees, kind="haversine"))) * 6371.0088
     assert np.allclose(flat, true, rtol=1e-4)
+
+
+def test_places_of_routes_are_the_same_in_every_problem():
+    cities = np.array([[52.5, 13.4], [52.6, 13.4], [52.5, 13.5]])
+    places = to_city(plane(cities, kind="haversine"))
+    assert to_city(plane(cities[1:], kind="haversine")).tolist() == places[1:].tolist()
+    east, north = places[2] - places[0], places[1] - places[0]
+    assert east[1] == pytest.approx(0, abs=1e-9)
+    assert north[0] == pytest.approx(0, abs=1e-9)
+    # within a city proportions are those of the globe
+    true = distance_matrix(cities, "haversine")
+    assert east[0] / north[1] == pytest.approx(true[0, 2] / true[0, 1], rel=2e-3)
+    xy = generate("uniform", 5, 0)
+    assert to_city(plane(xy)).tolist() == xy.tolist()
+    with pytest.raises(ValueError, match="routes are learned from places"):
+        to_city(Problem("m", None, distance_matrix(xy), "EXPLICIT"))
+    with pytest.raises(ValueError, match="beyond 89"):
+        to_city(plane([[90.0, 0.0]], kind="haversine"))
 
 
 def test_the_unit_box_keeps_every_digit():
