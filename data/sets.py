@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .tsplib_files import FILES
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -218,6 +220,16 @@ SETS: dict[str, DataSet] = {
         "none stated",
         "https://github.com/chrispiech/DeepKnowledgeTracing, folder data/synthetic",
         "C. Piech et al., Deep Knowledge Tracing, NIPS 2015",
+    ),
+    "tsplib": DataSet(
+        "TSPLIB95: 32 EUC_2D instances of 51 to 724 nodes, optimal lengths, and optimal tours of most",
+        "tsplib",
+        tuple(DataFile(*file, optional=file[0].endswith(".tour")) for file in FILES),
+        'none stated by the mirror of the instances; "All data is publicly available" (READ_ME of the first release); '
+        "Apache-2.0 stated for the repository with the tours",
+        "https://github.com/mastqe/tsplib and https://github.com/rhgrant10/tsplib95; some tours found with LKH, of "
+        "exactly the published length",
+        "G. Reinelt, ORSA Journal on Computing 3, 376 (1991)",
     ),
 }
 """Every set by its name."""
