@@ -87,6 +87,7 @@ def quiet() -> None:
         "You defined a .validation_step. but have no",
         "The number of training batches",
         "Total length of .list. across ranks",
+        "Your .IterableDataset. has",  # one process loads
         "configure_optimizers. returned .None.",  # a closed-form fit descends nothing
     ):
         warnings.filterwarnings("ignore", message=f"(?s).*{text}")

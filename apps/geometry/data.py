@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -27,6 +28,11 @@ Task = Literal["tsp", "hull", "delaunay"]
 
 VALID, TEST = 1, 2
 """Streams of instances beside that for training, 0: what is chosen on, and what only judges."""
+
+JUDGED = 64
+"""Fresh instances of each size, and instances of a batch that is only looked at."""
+MOST_SIZES = 4
+"""Sizes that are judged one by one; of more, the ends and the middle."""
 
 TOLD = 2000
 """Instances between two words on how far labelling is."""
@@ -123,21 +129,30 @@ class GeometryData(LightningDataModule):
             self._make()
         return self._training
 
-    def fresh(self, n: int, count: int, kind: str = "uniform") -> Pool:
-        """Instances that only judge."""
-        return labelled(
-            self.hparams.task, [generate(kind, n, [self.hparams.seed, TEST, n, i]) for i in range(count)]
-        )
+    @cached_property
+    def judged(self) -> dict[int, Pool]:
+        """By size, fresh uniform instances, on which nothing is learned or chosen; of your own, those kept apart."""
+        sizes = sorted(self.watched)
+        if len(sizes) > MOST_SIZES:
+            sizes = [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
+        return {n: self.watched[n] if self.hparams.path else self.fresh(n, JUDGED) for n in sizes}
+
+    def fresh(self, n: int, count: int) -> Pool:
+        """Uniform instances that only judge."""
+        points = [
+            generate("uniform", n, np.random.default_rng([self.hparams.seed, TEST, n, i]))
+            for i in range(count)
+        ]
+        return labelled(self.hparams.task, points)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(_Batches(self), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        batches = []
-        for pool in self.watched.values():
-            for at in range(0, len(pool.x), 64):
-                batches.append(_batch(pool, np.arange(at, min(at + 64, len(pool.x)))))
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+        return _looked_at(self.watched)
+
+    def test_dataloader(self) -> DataLoader:
+        return _looked_at(self.judged)
 
     def _make(self) -> None:
         hp = self.hparams
@@ -234,6 +249,16 @@ _LABELS: dict[str, Any] = {
     "hull": convex_hull,
     "delaunay": lambda xy: delaunay_triangles(xy).ravel(),
 }
+
+
+def _looked_at(pools: dict[int, Pool]) -> DataLoader:
+    """Every instance once."""
+    batches = [
+        _batch(pool, np.arange(at, min(at + JUDGED, len(pool.x))))
+        for pool in pools.values()
+        for at in range(0, len(pool.x), JUDGED)
+    ]
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
 def _batch(pool: Pool, rows: np.ndarray) -> Batch:

@@ -22,8 +22,6 @@ from ...serving.geometry.tours import TourPredictor, table
 from ...serving.geometry.triangles import DelaunayPredictor
 from .data import GeometryData, Pool
 
-JUDGED = 64
-"""Instances of each size."""
 METHODS = ("greedy", "x8", "x8+local")
 REFERENCE = 20
 """Kicks for each node of the search against which tours are measured."""
@@ -33,13 +31,8 @@ Row = dict[str, object]
 
 def judge(bundle: str | Path, data: GeometryData) -> list[Row]:
     """Rows of figures by size and model: on fresh uniform instances, or on those of your own that were kept."""
-    hp = data.hparams
-    sizes = sorted(data.watched)
-    if len(sizes) > 4:  # a range: its ends and what lies between them
-        sizes = [sizes[0], sizes[len(sizes) // 2], sizes[-1]]
-    pools = {n: data.watched[n] if hp.path else data.fresh(n, JUDGED) for n in sizes}
-    rows = _JUDGES[open_bundle(bundle).task](bundle, pools)
-    return [{"data": "kept of your own" if hp.path else "fresh uniform"} | row for row in rows]
+    rows = _JUDGES[open_bundle(bundle).task](bundle, data.judged)
+    return [{"data": "kept of your own" if data.hparams.path else "fresh uniform"} | row for row in rows]
 
 
 def answers(bundle: str | Path, data: GeometryData) -> pl.DataFrame:
