@@ -36,6 +36,18 @@ def taught(task: str, xy_BN2: Tensor, label_BL: Tensor) -> Tensor:
     return ended_BL.scatter(1, end_B1, xy_BN2.shape[1])
 
 
+def shuffled(task: str, xy_BN2: Tensor, label_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """The same instances with their points in another order and, where `taught` turns labels round, mirrored."""
+    order_BN = torch.rand_like(xy_BN2[..., 0]).argsort(1)
+    number_BL = order_BN.argsort(1).gather(1, label_BL.clamp(min=0))
+    xy_BN2 = _at(xy_BN2, order_BN)
+    if task != "hull":
+        xy_BN2 = torch.where(torch.rand_like(xy_BN2[:, :1]) < 0.5, 1 - xy_BN2, xy_BN2)
+        swapped_B11 = torch.rand_like(xy_BN2[:, :1, :1]) < 0.5
+        xy_BN2 = torch.where(swapped_B11, xy_BN2.flip(-1), xy_BN2)
+    return xy_BN2, torch.where(label_BL < 0, label_BL, number_BL)
+
+
 def figures(task: str, xy_BN2: Tensor, answer_BL: Tensor, label_BL: Tensor) -> dict[str, float]:
     """What greedy answers are worth beside the labels: means over a batch.
 

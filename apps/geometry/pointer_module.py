@@ -23,7 +23,7 @@ from ..module import Batch, TaskModule
 from ..schedule import one_cycle
 from .data import Task
 from .local_bundle import write_local_bundle
-from .pointer_answers import RULE_OF, figures, taught
+from .pointer_answers import RULE_OF, figures, shuffled, taught
 
 Kind = Literal["any", "paper"]
 ANSWER = {"tsp": "tour", "hull": "hull", "delaunay": "triangles"}
@@ -98,9 +98,12 @@ class PointerModule(TaskModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean negative log-probability of a step."""
-        action_BL = taught(self.hparams.task, batch["x"], batch["label"])
-        log_p_BL = self.network(batch["x"], _all_there(batch["x"]), action_BL)
+        """Mean negative log-probability of a step. While training, points are shuffled, and mirrored where possible."""
+        task, xy_BN2, label_BL = self.hparams.task, batch["x"], batch["label"]
+        if self.training:
+            xy_BN2, label_BL = shuffled(task, xy_BN2, label_BL)
+        action_BL = taught(task, xy_BN2, label_BL)
+        log_p_BL = self.network(xy_BN2, _all_there(xy_BN2), action_BL)
         return -log_p_BL.sum() / (action_BL >= 0).sum()
 
     def metrics(self, batch: Batch) -> dict[str, Tensor]:
