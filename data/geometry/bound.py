@@ -5,9 +5,10 @@ price p_i at each node an edge costs c_ij + p_i + p_j and every tour 2 sum(p) mo
 
     bound(p) = cost of the minimum 1-tree at prices p - 2 sum(p) <= length of every tour,          for any prices.
 
-The tree is always the minimum over all edges, never over a list of candidates, for which this would not hold. Prices
-are whole multiples of a power of two: where costs are whole numbers nothing is rounded and the bound may be rounded
-up; else what sums can have lost is taken off. What stays open for a few nodes is divided into cases (`branch`).
+The tree of a bound is always the minimum over all edges, never over a list of candidates, for which this would not
+hold; where there are many nodes such a list finds the prices (`near_tree`). Prices are whole multiples of a power of
+two: where costs are whole numbers nothing is rounded and the bound may be rounded up; else what sums can have lost is
+taken off. What stays open for a few nodes is divided into cases (`branch`).
 
 Source: Held and Karp 1971, "The traveling-salesman problem and minimum spanning trees: part II".
 Shape legend: m nodes, with the open end of a path.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +27,16 @@ from .branch import branch
 from .compiled import compiled
 from .costs import Costs
 from .moves import MATRIX, cost
+from .near_tree import near_edges, near_tree, with_edges
 
 STEPS = 300
-"""Trees at most, where a tree costs little; n^2 steps each."""
-WORK = 600_000_000
-"""Edges to look at in all trees together, where the time is not limited."""
+"""Trees at most."""
+NEAR = 150
+"""Nodes up to which every tree is one of all edges, n^2 steps each; beyond, prices are looked for among near edges."""
+WORK = 3_000_000
+"""Nodes to look at in all trees of near edges together, where the time is not limited."""
+ALL = 400_000_000
+"""Edges to look at in trees of all edges, unless one tree takes more; three trees at most."""
 BRANCHED = 30
 """Nodes up to which cases are told apart where the time is not limited, and so many cases at most:"""
 CASES = 100
@@ -69,7 +76,7 @@ def certify(
     Args:
         costs, closed, start, end: as for `search`.
         length: of the tour; the ascent aims at it.
-        steps: trees at most; None for 300, fewer for thousands of nodes.
+        steps: trees at most; None for 300, fewer beyond 10,000 nodes.
         seconds: limit of wall time, looked at after every tree.
     """
     bound = lower_bound(costs, length, closed=closed, start=start, end=end, steps=steps, seconds=seconds)
@@ -101,9 +108,10 @@ def lower_bound(
     whole = costs if closed else costs.opened(start, end)
     m = len(whole)
     if steps is None:
-        steps = STEPS if seconds is not None else max(1, min(STEPS, WORK // (m * m)))
+        steps = STEPS if seconds is not None else max(30, min(STEPS, WORK // m))
     aim = length / costs.scale - whole.bonus
-    best, price = _ascend(whole, aim, steps, deadline)
+    ascend = _ascend if m <= NEAR else _ascend_near
+    best, price = ascend(whole, aim, steps, deadline)
     close = aim - 1 + GRID if costs.whole else aim - 0.1 * CLOSED * abs(length / costs.scale)
     cases = (CASES if m <= BRANCHED else 0) if seconds is None else 1_000_000
     if best < close and whole.rule == MATRIX and cases:
@@ -113,17 +121,51 @@ def lower_bound(
     return (best + whole.bonus) * costs.scale - 1e-14 * abs(length)
 
 
+def _ascend_near(costs: Costs, aim: float, steps: int, deadline: float) -> tuple[float, np.ndarray]:
+    """As `_ascend`, by trees of near edges, and at most three of all edges, which give the bound."""
+    m, price = len(costs), np.zeros(len(costs))
+    ends = near_edges(costs)
+    best, best_price = -math.inf, price
+    for last in range(max(1, min(3, ALL // (m * m))) - 1, -1, -1):
+        listed = costs.edges(ends[:, 0], ends[:, 1])
+        now = time.perf_counter()
+        found, price = _ascend(
+            costs,
+            aim,
+            steps,
+            now + 0.8 * (deadline - now),
+            price,
+            lambda price, ends=ends, listed=listed: near_tree(m, price, costs.net, ends, listed),  # type: ignore[misc]
+        )
+        bound, _ = _ascend(costs, aim, 1, deadline, price)
+        if bound > best:
+            best, best_price = bound, price
+        if not last or found - bound <= 1e-6 * abs(bound) or time.perf_counter() >= deadline:
+            break
+        ends = with_edges(ends, np.array(_edges(costs, price)), m)  # what the list lacked
+        steps = max(1, steps // 10)
+    return best, best_price
+
+
 def _ascend(
-    costs: Costs, aim: float, steps: int, deadline: float, price: np.ndarray | None = None
+    costs: Costs,
+    aim: float,
+    steps: int,
+    deadline: float,
+    price: np.ndarray | None = None,
+    tree_at: Callable[[np.ndarray], tuple[float, float, np.ndarray]] | None = None,
 ) -> tuple[float, np.ndarray]:
-    """The best bound of at most `steps` trees, at least one, in units of `costs.net`, and its prices (m,)."""
+    """The best bound of at most `steps` trees, at least one, in units of `costs.net`, and its prices (m,).
+
+    tree_at: prices -> cost of a tree, sum of |costs|, degrees (m,); None for the tree of all edges, the only bound.
+    """
     m = len(costs)
     exact = costs.whole and m * costs.largest < 2.0**38  # sums of prices, in steps of the grid, fit 53 bits
     price = np.zeros(m) if price is None else price
     before = np.zeros(m)
     best, best_price, stride, stale = -math.inf, price, 1.0, 0
     for _ in range(max(steps, 1)):
-        tree, size, degree, _, _ = _one_tree(m, price, costs.net)
+        tree, size, degree = tree_at(price) if tree_at else _one_tree(m, price, costs.net)[:3]
         # each of m sums of m terms loses at most this
         lost = 0.0 if exact else 4e-16 * m * (size + 2 * float(np.abs(price).sum()))
         bound = tree - 2 * math.fsum(price) - lost

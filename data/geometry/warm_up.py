@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import compiled
-from .bound import certify
+from .bound import NEAR, certify
 from .costs import Costs
 from .search import search
 
@@ -31,7 +31,9 @@ def warm_up(say: Callable[[str], object] | None = None) -> None:
     timer.daemon = True
     timer.start()
     try:
-        costs = Costs.of_points(np.array([[0, 0], [3, 1], [4, 4], [1, 5], [2, 2]]))
-        certify(costs, search(costs, iterations=1).length)
+        costs = Costs.of_points(
+            np.random.default_rng(0).random((NEAR + 1, 2))
+        )  # as many as there is code for
+        certify(costs, search(costs, iterations=1).length, steps=1)
     finally:
         timer.cancel()

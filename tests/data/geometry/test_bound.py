@@ -2,14 +2,16 @@
 
 import csv
 import math
+import time
 
 import numpy as np
 import pytest
 
 from remem.data.files import data_root
-from remem.data.geometry.bound import certify, lower_bound
+from remem.data.geometry.bound import _one_tree, certify, lower_bound
 from remem.data.geometry.costs import Costs
 from remem.data.geometry.instances import KINDS, generate
+from remem.data.geometry.near_tree import near_edges, near_tree, with_edges
 from remem.data.geometry.search import search
 from remem.data.geometry.tsplib import read_tsp
 
@@ -155,3 +157,57 @@ def test_tsplib(record_property):
         gaps.append(found.length / best - 1)
     record_property("told", f"search: {np.mean(gaps):.2%} above the optimum on {len(gaps)} TSPLIB files")
     assert np.mean(gaps) <= 0.007
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trees_of_a_list_of_edges(kind):
+    for seed in range(6):
+        n = 4 + 9 * seed
+        costs = Costs.of_points(generate(kind, n, seed))
+        price = np.random.default_rng(seed).normal(scale=0.1, size=n)
+        least = _one_tree(n, price, costs.net)[0]
+        every = np.stack(np.triu_indices(n, 1), axis=1)
+        every = with_edges(every, every, n)
+        assert len(every) == (n - 1) * (n - 2) // 2
+        for ends, all_there in ((every, True), (near_edges(costs), False)):
+            total, size, degree = near_tree(n, price, costs.net, ends, costs.edges(*ends.T))
+            assert total >= least - 1e-12 * size
+            assert not all_there or total == pytest.approx(least, rel=1e-12)
+            assert degree.sum() == 2 * n
+            assert degree[0] == 2
+            assert degree.min() >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prices_from_near_edges_bound_too(kind, monkeypatch):
+    monkeypatch.setattr("remem.data.geometry.bound.NEAR", 3)
+    monkeypatch.setattr("remem.data.geometry.near_tree.NEIGHBOURS", 2)  # lists that lack what trees need
+    for seed in range(12):
+        n = 4 + seed % 7
+        for costs in (
+            Costs.of_points(generate(kind, n, seed)),
+            Costs.of_points(np.rint(100 * generate(kind, n, seed)), "EUC_2D"),
+        ):
+            best = optimum(costs, n)
+            for aim in (best, 1.3 * best):
+                assert lower_bound(costs, aim) <= best * (1 + 1e-15)
+            for options in ({}, {"start": 0}, {"start": 0, "end": n - 1}):
+                length = search(costs, closed=False, iterations=50, **options).length
+                assert lower_bound(costs, length, closed=False, **options) <= length * (1 + 1e-12)
+
+
+def test_near_edges_lose_little(monkeypatch):
+    costs = Costs.of_points(np.random.default_rng(7).random((200, 2)))
+    length = search(costs).length
+    near = certify(costs, length).gap
+    monkeypatch.setattr("remem.data.geometry.bound.NEAR", 200)
+    assert certify(costs, length).gap <= near <= certify(costs, length).gap + 2e-4
+
+
+def test_thousands_of_places_are_bounded_in_time():
+    costs = Costs.of_points(np.random.default_rng(8).random((5000, 2)))
+    length = search(costs, iterations=5000).length
+    began = time.process_time()
+    assert certify(costs, length, steps=100).gap < 0.04
+    assert time.process_time() - began < 5
+    assert 0 < certify(costs, length, seconds=0.05).lower_bound < length
