@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from remem.data.geometry.bound import certify
+from remem.data.geometry.costs import Costs
+from remem.data.geometry.distances import KINDS, dimensions, distance_matrix
+from remem.data.geometry.exact import exact_tour
+from remem.data.geometry.search import search
 from remem.data.geometry.tours import read_tour, write_tour
 from remem.data.geometry.tsplib import read_tsp
 from remem.data.geometry.tsplib_matrix import FORMATS
@@ -75,6 +80,48 @@ def test_every_format_gives_the_same_matrix(tmp_path: Path, form: str, n: int, w
     assert problem.kind == "EXPLICIT"
     assert problem.xy is None
     np.testing.assert_array_equal(problem.matrix, matrix)
+
+
+def coordinates(kind: str, xy: np.ndarray) -> str:
+    rows = [f"{i} {' '.join(map(repr, row))}" for i, row in enumerate(xy.tolist(), 1)]
+    head = [
+        "NAME: c",
+        "TYPE: TSP",
+        f"DIMENSION: {len(xy)}",
+        f"EDGE_WEIGHT_TYPE: {kind}",
+        "NODE_COORD_SECTION",
+    ]
+    return "\n".join([*head, *rows, "EOF\n"])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "EXPLICIT"])
+def test_every_kind_of_coordinates_is_read_and_solved(tmp_path: Path, kind: str):
+    xy = np.random.default_rng(1).uniform(-80, 80, (9, dimensions(kind))).round(2)
+    problem = read_tsp(put(tmp_path / "c.tsp", coordinates(kind.lower(), xy)))
+    assert problem.kind == kind
+    np.testing.assert_array_equal(problem.xy, xy)
+    costs = Costs.of_problem(problem)
+    found = search(costs)
+    assert found.length == pytest.approx(problem.length(found.tour), rel=1e-14)
+    assert found.length == pytest.approx(exact_tour(distance_matrix(xy, kind))[1], rel=1e-12)
+    assert certify(costs, found.length).proved_optimal
+
+
+GR17 = """0 633 0 257 390 0 91 661 228 0 412 227 169 383 0 150 488 112 120 267 0 80 572 196 77 351 63 0
+134 530 154 105 309 34 29 0 259 555 372 175 338 264 232 249 0 505 289 262 476 196 360 444 402 495 0
+353 282 110 324 61 208 292 250 352 154 0 324 638 437 240 421 329 297 314 95 578 435 0
+70 567 191 27 346 83 47 68 189 439 287 254 0 211 466 74 182 243 105 150 108 326 336 184 391 145 0
+268 420 53 239 199 123 207 165 383 240 140 448 202 57 0 246 745 472 237 528 364 332 349 202 685 542 157 289 426 483 0
+121 518 142 84 297 35 29 36 236 390 238 301 55 96 153 336 0"""
+
+
+def test_a_published_optimum_of_a_matrix(tmp_path: Path):
+    head = "NAME: gr17\nTYPE: TSP\nDIMENSION: 17\nEDGE_WEIGHT_TYPE: EXPLICIT\nEDGE_WEIGHT_FORMAT: LOWER_DIAG_ROW\n"
+    problem = read_tsp(put(tmp_path / "gr17.tsp", f"{head}EDGE_WEIGHT_SECTION\n{GR17}\nEOF\n"))
+    costs = Costs.of_problem(problem)
+    found = search(costs)
+    assert found.length == problem.length(found.tour) == 2085
+    assert certify(costs, found.length).proved_optimal
 
 
 SQUARE = "NAME: s\nTYPE: TSP\nDIMENSION: 3\nEDGE_WEIGHT_TYPE: EUC_2D\nNODE_COORD_SECTION\n1 0 0\n2 3 4\n3 0 4\nEOF\n"
@@ -149,7 +196,15 @@ def test_atsp_that_is_symmetric(tmp_path: Path):
         (ATSP + "0 -2 -2 0\nEOF", "wanted 0 or more"),
         (ATSP + "0 2 3\nEOF", "holds 3 numbers; wanted 4"),
         (ATSP.replace("FULL_MATRIX", "FUNCTION") + "0", "EDGE_WEIGHT_FORMAT"),
-        (SQUARE.replace("EUC_2D", "XRAY1"), "XRAY1"),
+        (SQUARE.replace("EUC_2D", "XRAY1"), "EDGE_WEIGHT_TYPE is.*XRAY1.*wanted one of EUC_2D"),
+        (SQUARE.replace("EUC_2D", "XRAY2"), "XRAY2.*wanted one of"),
+        (SQUARE.replace("EUC_2D", "SPECIAL"), "SPECIAL.*wanted one of"),
+        (SQUARE.replace("EUC_2D", "EUC_3D"), "wanted 4 .number, 3 coordinates."),
+        (SQUARE.replace("EUC_2D", "EXPLICIT"), "no EDGE_WEIGHT_SECTION"),
+        (SQUARE.replace("TYPE: TSP", "TYPE: HCP", 1), "no lengths"),
+        (SQUARE.replace("TYPE: TSP", "TYPE: SOP", 1), "order constraints"),
+        (SQUARE.replace("TYPE: TSP", "TYPE: TOUR", 1), "read_tour"),
+        (SQUARE.replace("TYPE: TSP", "TYPE: MAP", 1), "MAP: not known here"),
         (SQUARE.replace("EUC_2D", "EUC2D"), "near: 'EUC_2D'"),
         (SQUARE.replace("EDGE_WEIGHT_TYPE: EUC_2D\n", ""), "missing"),
         (SQUARE.replace("TYPE: TSP", "TYPE: CVRP", 1), "vehicle routing"),
