@@ -22,7 +22,7 @@ class Rule:
     ends: it ends by an end symbol; otherwise where every point was taken.
     group: points come in groups of so many, distinct in each group, and the end comes behind a whole group;
         0: no point comes twice, and the end comes behind at least one.
-    per_point: how many times N points an answer has at most.
+    per_point: how many times the number of points an answer is long at most.
     """
 
     from_first: bool = False
@@ -40,8 +40,10 @@ class Rule:
             end = torch.zeros_like(step, dtype=torch.bool)
         elif self.group:
             end = step % self.group == 0
-            # a group that cannot be filled is not begun
-            points = points & (~end | (real.long().sum(-1) >= self.group))[..., None]
+            # no group is begun that cannot be filled, or is one too many
+            number = real.long().sum(-1)
+            begun = (number >= self.group) & (step < self.per_point * number)
+            points = points & (~end | begun)[..., None]
         else:
             end = step > 0
         return torch.cat([points, end[..., None]], -1)
