@@ -40,7 +40,9 @@ solver = TSPSolver(metric="haversine", start=0)
 answer = solver.solve(places)
 print(" - ".join(names[i] for i in answer.tour), "- and back")
 print(f"{answer.length:.0f} km; no round trip is shorter than {answer.lower_bound:.0f} km")
-print("proved to be the shortest" if answer.proved_optimal else f"at most {answer.gap:.2%} above the shortest")
+print(
+    "proved to be the shortest" if answer.proved_optimal else f"at most {answer.gap:.2%} above the shortest"
+)
 
 write_geojson("tour.geojson", [(places[[*answer.tour, answer.tour[0]]], {"km": answer.length})])
 plot_tour(places, answer.tour, globe=True, title=f"{answer.length:.0f} km").savefig("tour.png")

@@ -13,18 +13,19 @@ from .tracing.predictor import TracingPredictor
 from .tracing.session import TracingSession
 
 if TYPE_CHECKING:
+    from .geometry.following import RouteFollower
     from .geometry.hulls import HullPredictor
     from .geometry.tours import TourPredictor
     from .geometry.triangles import DelaunayPredictor
 
-GeometryPredictor: TypeAlias = "TourPredictor | HullPredictor | DelaunayPredictor"
+GeometryPredictor: TypeAlias = "TourPredictor | RouteFollower | HullPredictor | DelaunayPredictor"
 
 
 def open_predictor(
     bundle: str | Path | Bundle, *, device: Device = "auto"
 ) -> Predictor | TracingPredictor | GeometryPredictor:
     """The predictor of whole tables for this bundle: `Predictor` (battery), `TracingPredictor`, or, of geometry,
-    `TourPredictor`, `HullPredictor` or `DelaunayPredictor`."""
+    `TourPredictor`, `RouteFollower` (fitted on observed routes), `HullPredictor` or `DelaunayPredictor`."""
     opened = open_bundle(bundle)
     if opened.app == "geometry":
         return _geometry(opened, device)
@@ -45,6 +46,10 @@ def _geometry(bundle: Bundle, device: Device) -> GeometryPredictor:
         from .geometry.triangles import DelaunayPredictor  # noqa: PLC0415
 
         return DelaunayPredictor(bundle, device=device)
+    if bundle.kind == "routes":
+        from .geometry.following import RouteFollower  # noqa: PLC0415
+
+        return RouteFollower(bundle, device=device)
     from .geometry.tours import TourPredictor  # noqa: PLC0415
 
     return TourPredictor(bundle, device=device)

@@ -27,15 +27,18 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def geometry_bundles(tmp_path_factory):
-    """Bundles tsp, hull and delaunay whose graphs do something simple and valid.
+    """Bundles tsp, routes, hull and delaunay whose graphs do something simple and valid.
 
     tsp: points from left to right (greedy.onnx) or from below (beam.onnx): of each image another tour, and a bad one;
-    log_p is minus the sum of what they sort by. hull: the leftmost, lowest, rightmost and highest point. delaunay: no
-    apex ever, so that the predictor completes the triangulation by itself.
+    log_p is minus the sum of what they sort by. routes: a step north costs its square and a step south nothing, so
+    that the best tour goes up through all points in order, and down at once. hull: the leftmost, lowest, rightmost
+    and highest point. delaunay: no apex ever, so that the predictor completes the triangulation by itself.
     """
     root = tmp_path_factory.mktemp("bundles")
-    for task, graphs in (("tsp", _tours), ("hull", _extremes), ("delaunay", _no_apex)):
-        folder = root / task
+    stubs = {"tsp": _tours, "routes": _upwards, "hull": _extremes, "delaunay": _no_apex}
+    for name, graphs in stubs.items():
+        folder = root / name
+        kind, task = ("routes", "tsp") if name == "routes" else ("points", name)
         folder.mkdir()
         graphs(folder)
         files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.onnx")}
@@ -44,7 +47,7 @@ def geometry_bundles(tmp_path_factory):
             "schema_version": 1,
             "app": "geometry",
             "task": task,
-            "input": {"kind": "points", "features": ["x", "y"], "units": {}},
+            "input": {"kind": kind, "features": ["x", "y"], "units": {}},
             "output": [{"tsp": "tour", "delaunay": "triangles"}.get(task, task)],
             "confidence": 0.9,
             "state": [],
@@ -93,6 +96,26 @@ def _tours(folder: Path) -> None:
         outputs = {"tour": (7, "batch", "n"), "log_p": (1, "batch")}
         constants = {"weight": np.array(weight, np.float32), "early": np.float32(-10), "ten": np.float32(10)}
         _graph(folder / f"{name}.onnx", nodes, inputs, outputs, late=np.float32(100), **constants)
+
+
+def _upwards(folder: Path) -> None:
+    nodes = [
+        ("Mul", "xy north", "only"),
+        ("ReduceSum", "only last", "y", {"keepdims": 0}),
+        ("Unsqueeze", "y last1", "to"),
+        ("Unsqueeze", "y last", "from"),
+        ("Sub", "to from", "up"),
+        ("Relu", "up", "climb"),
+        ("Mul", "climb climb", "cost"),
+    ]
+    north = np.array([0, 1], np.float32)
+    _graph(
+        folder / "cost.onnx",
+        nodes,
+        {"xy": (1, "batch", "n", 2)},
+        {"cost": (1, "batch", "n", "n")},
+        north=north,
+    )
 
 
 def _extremes(folder: Path) -> None:

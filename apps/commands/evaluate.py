@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     predictor = open_predictor(options.bundle, device=options.device)
-    refuse_options(parser, options, predictor.bundle.task)
+    refuse_options(parser, options, predictor.bundle)
     if isinstance(predictor, TracingPredictor):
         return _answers(predictor, options)
     if options.protocol:

@@ -15,6 +15,7 @@ from .writing import flat, write
 
 if TYPE_CHECKING:
     from ...data.geometry.tsplib import Problem
+    from ...serving.bundle import Bundle
 
 METHOD = "x8+local"
 """Of tours, where none is asked for."""
@@ -50,8 +51,11 @@ def add_point_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_options(parser: argparse.ArgumentParser, options: argparse.Namespace, task: str) -> None:
+def refuse_options(parser: argparse.ArgumentParser, options: argparse.Namespace, bundle: Bundle) -> None:
     """Wrong usage, exit code 2, where an option belongs to bundles of another task."""
+    task = bundle.task
+    if bundle.kind == "routes" and options.method is not None:
+        parser.error("--method is for networks that decode; this bundle follows observed routes")
     for name, owner in _OWNERS.items():
         value = getattr(options, name, None)
         if value is not None and value is not False and task != owner:
@@ -82,6 +86,7 @@ def evaluate_points(predictor: Any, options: argparse.Namespace) -> tuple[str, l
     """What the answers are compared with, and rows of figures; known answers are in INPUT, or beside it."""
     from ..geometry.evaluation import (  # noqa: PLC0415  (scipy costs others a third of a second)
         evaluate_hulls,
+        evaluate_routes,
         evaluate_tours,
         evaluate_triangulations,
     )
@@ -96,6 +101,8 @@ def evaluate_points(predictor: Any, options: argparse.Namespace) -> tuple[str, l
     known = sum(label is not None for label in labels)
     if 0 < known < len(problems):
         print(f"{known} of {len(problems)} instances have a {column}: not used", file=sys.stderr)
+    if predictor.bundle.kind == "routes":
+        return evaluate_routes(predictor, problems, labels)
     if predictor.bundle.task == "tsp":
         return evaluate_tours(predictor, problems, labels, options.method or METHOD)
     judge = evaluate_hulls if predictor.bundle.task == "hull" else evaluate_triangulations
@@ -105,9 +112,10 @@ def evaluate_points(predictor: Any, options: argparse.Namespace) -> tuple[str, l
 def _tours(predictor: Any, problems: Sequence[Problem], options: argparse.Namespace) -> pl.DataFrame:
     from ...serving.geometry.tours import table  # noqa: PLC0415
 
+    method = {} if predictor.bundle.kind == "routes" else {"method": options.method or METHOD}
     found = predictor.solve(
         problems,
-        options.method or METHOD,
+        **method,
         closed=not options.open,
         start=options.start,
         end=options.end,

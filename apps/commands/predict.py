@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"-o {options.out}: end the name in .parquet, .csv or .geojson")
 
     predictor = open_predictor(options.bundle, device=options.device)
-    refuse_options(parser, options, predictor.bundle.task)
+    refuse_options(parser, options, predictor.bundle)
     if predictor.bundle.app == "geometry":
         return predict_points(predictor, options)
     if options.out and options.out.suffix == ".geojson":

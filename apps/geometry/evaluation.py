@@ -21,8 +21,10 @@ from ...data.geometry.delaunay import (
 from ...data.geometry.hull import area_ratio, canonical_polygon, convex_hull, same_place
 from ...data.geometry.instances import check_tour
 from ...data.geometry.lawson import flip_to_delaunay
+from ...data.geometry.routes import edge_agreement
 from ...data.geometry.search import search
 from ...data.geometry.tsplib import Problem
+from ...serving.geometry.following import RouteFollower
 from ...serving.geometry.hulls import HullPredictor
 from ...serving.geometry.tours import TourPredictor
 from ...serving.geometry.triangles import DelaunayPredictor
@@ -89,6 +91,49 @@ def evaluate_tours(
             }
         )
     return told, rows
+
+
+def evaluate_routes(
+    predictor: RouteFollower, problems: Sequence[Problem], labels: Labels
+) -> tuple[str, list[Row]]:
+    """Rows of what follows the routes and of the shortest tours: agreement (mean share of a route's edges that the tour
+    has), directed (in the same direction), longer_pct (than the shortest, on the map), CPU ms.
+
+    Raises:
+        ValueError: an instance has no route.
+    """
+    missing = [p.name for p, label in zip(problems, labels, strict=True) if label is None]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(problems)} instances have no observed route, first {missing[0]}; wanted a column "
+            "tour of lists: this bundle is judged by the routes that were driven"
+        )
+    routes = [
+        check_tour(label, problem.n, f"instance {problem.name}: tour")
+        for problem, label in zip(problems, labels, strict=True)
+    ]
+    found, ms = _timed(lambda: [one.tour for one in predictor.solve(problems, certify=False)])
+    short, short_ms = _timed(lambda: [search(Costs.of_problem(problem)).tour for problem in problems])
+    least = np.array([p.length(tour) for p, tour in zip(problems, short, strict=True)])
+    rows: list[Row] = []
+    for name, tours, spent in (
+        ("bundle", found, ms),
+        ("shortest", short, short_ms),
+        ("observed", routes, None),
+    ):
+        pairs = list(zip(tours, routes, strict=True))
+        length = np.array([p.length(tour) for p, tour in zip(problems, tours, strict=True)])
+        rows.append(
+            {
+                "model": name,
+                "agreement": float(np.mean([edge_agreement(*pair) for pair in pairs])),
+                "directed": float(np.mean([edge_agreement(*pair, directed=True) for pair in pairs])),
+                "longer_pct": 100 * float((length / np.where(least > 0, least, 1.0) - 1)[least > 0].mean()),
+                "cpu_ms": None if spent is None else spent / len(problems),
+                "n": len(problems),
+            }
+        )
+    return "observed routes", rows
 
 
 def evaluate_hulls(

@@ -18,7 +18,7 @@ def fit_settings(estimator: Any) -> dict[str, object]:
         "data.seed": estimator.random_state,
         "seed_everything": estimator.random_state,
         "data.steps": estimator.steps,
-        "trainer.max_epochs": estimator.max_epochs,
+        "trainer.max_epochs": estimator.max_epochs or 10,
         "trainer.enable_progress_bar": estimator.verbose,
     }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,9 +13,12 @@ import polars as pl
 
 from ...data.geometry.costs import Costs
 from ...data.geometry.instances import check_tour
+from ...data.geometry.routes import edge_agreement
 from ...data.geometry.search import search
 from ...data.geometry.tsplib import Problem
+from ...serving.geometry.following import RouteFollower
 from ...serving.geometry.methods import Method
+from ...serving.geometry.plane import to_city
 from ...serving.geometry.tours import Tour, TourPredictor, solve
 from .carried import BundleEstimator
 from .inputs import METRICS, Instances, problems_of
@@ -40,12 +45,15 @@ class TSPSolver(BundleEstimator):
         iterations: limit of the search in kicks; None: by the number of points.
         certify: whether `solve` looks for a lower bound.
         bundle: the network before any fit: the name of a shipped bundle, or a folder.
-        d_model, max_epochs, steps: of `fit`: width of the network, epochs, and training steps of an epoch.
+        d_model: of `fit`, width of the network; None: 96 of points, 64 of routes.
+        max_epochs: of `fit`; None: 10 of points, of routes by their number, 10 to 40.
+        steps: of `fit` on points, training steps of an epoch.
         random_state: of everything drawn; >= 0.
         verbose: whether `fit` shows progress on stderr.
 
     Attributes:
-        files_: after `fit`, the bundle, bytes by name. kind_: what was fitted: "points", or "routes".
+        files_: after `fit`, the bundle, bytes by name.
+        kind_: what was fitted, "points" or "routes".
     """
 
     task = "tsp"
@@ -62,8 +70,8 @@ class TSPSolver(BundleEstimator):
         iterations: int | None = None,
         certify: bool = True,
         bundle: str | os.PathLike[str] = "tsp",
-        d_model: int = 96,
-        max_epochs: int = 10,
+        d_model: int | None = None,
+        max_epochs: int | None = None,
         steps: int = 200,
         random_state: int = 0,
         verbose: bool = False,
@@ -88,9 +96,10 @@ class TSPSolver(BundleEstimator):
 
         Args:
             X: many instances.
-            tours: a route for each, (n,) nodes in their order: what the routes cost their drivers is learned, which
-                need not be the distance. None: the network learns to decode tours that our own search finds for X;
-                the methods "search" and "local" have nothing to learn.
+            tours: a route for each, (n,) nodes in their order, 20 routes or more: what they cost their drivers is
+                learned, which need not be the distance, nor the same in both directions. Places count as they are, so
+                all routes are of one city, in one system of coordinates. None: the network learns to decode tours
+                that our own search finds for X; the methods "search" and "local" have nothing to learn.
 
         Raises:
             ValueError: a parameter out of its range; instances or routes that are not sound; too few of them.
@@ -105,7 +114,7 @@ class TSPSolver(BundleEstimator):
         if tours is not None:
             self._fit_routes(problems, routes_of(tours, problems))
         elif self.method == "auto" or Method.named(self.method).graph is not None:
-            self._fit_points(problems, fit_settings(self) | {"model.d_model": self.d_model})
+            self._fit_points(problems, fit_settings(self) | {"model.d_model": self.d_model or 96})
         return self
 
     def predict(self, X: Instances) -> Any:
@@ -128,7 +137,7 @@ class TSPSolver(BundleEstimator):
             tours: observed routes; None compares lengths.
 
         Returns:
-            With routes, the mean share of a route's steps that the tour has too, in either direction. Without, minus
+            With routes, the mean share of a route's edges that the tour has too, in either direction. Without, minus
             the mean of length / length by search - 1, the search being that of the method "search" with default
             limits: 0 is as good as the search, -0.05 is 5 % longer, more than 0 is shorter.
         """
@@ -136,7 +145,9 @@ class TSPSolver(BundleEstimator):
         problems, _ = problems_of(X, self.metric)
         if tours is not None:
             pairs = zip(found, routes_of(tours, problems), strict=True)
-            return float(np.mean([edge_agreement(one.tour, route, self.closed) for one, route in pairs]))
+            return float(
+                np.mean([edge_agreement(one.tour, route, closed=self.closed) for one, route in pairs])
+            )
         ends: dict[str, Any] = {"closed": self.closed, "start": self.start, "end": self.end}
         gaps = []
         for problem, one in zip(problems, found, strict=True):
@@ -156,7 +167,9 @@ class TSPSolver(BundleEstimator):
         method = self.method
         if method == "auto":
             if getattr(self, "kind_", "") == "routes":
-                return self._follow(problems, options | {"certify": certify}), single
+                follower = self._open(RouteFollower)
+                options |= {"certify": certify, "seconds": self.seconds, "seed": self.random_state}
+                return follower.solve(problems, **options), single
             method = "x8+search" if hasattr(self, "files_") else "search"
         decoder = self._decoder() if Method.named(method).graph is not None else None
         return solve(problems, method, decoder, certify=certify, **options, **limits), single
@@ -174,17 +187,32 @@ class TSPSolver(BundleEstimator):
         check_choice("TSPSolver", "metric", self.metric, METRICS)
         for name in ("closed", "certify", "verbose"):
             check_flag("TSPSolver", name, getattr(self, name))
-        for name, least in (("d_model", 1), ("max_epochs", 1), ("steps", 1), ("random_state", 0)):
+        for name, least in (("steps", 1), ("random_state", 0)):
             check_whole("TSPSolver", name, getattr(self, name), least)
+        for name in ("d_model", "max_epochs"):
+            check_whole("TSPSolver", name, getattr(self, name), 1, optional=True)
         for name in ("start", "end", "iterations"):
             check_whole("TSPSolver", name, getattr(self, name), 0, optional=True)
         check_number("TSPSolver", "seconds", self.seconds)
 
     def _fit_routes(self, problems: Sequence[Problem], routes: Sequence[np.ndarray]) -> None:
-        raise NotImplementedError
+        places = [to_city(problem) for problem in problems]
+        from .route_fitting import fit_routes  # noqa: PLC0415  (torch and lightning cost seconds)
 
-    def _follow(self, problems: Sequence[Problem], options: dict[str, Any]) -> list[Tour]:
-        raise NotImplementedError
+        settings = {} if self.d_model is None else {"d_model": self.d_model}
+        module, record = fit_routes(
+            places,
+            routes,
+            closed=self.closed,
+            max_epochs=self.max_epochs,
+            seed=self.random_state,
+            verbose=self.verbose,
+            **settings,
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            module.write_bundle(Path(scratch) / "bundle")
+            self._take(Path(scratch) / "bundle")
+        self.metrics_ = [{**record["training"], **record["baselines"]}]
 
 
 def routes_of(tours: Any, problems: Sequence[Problem]) -> list[np.ndarray]:
@@ -203,14 +231,3 @@ def routes_of(tours: Any, problems: Sequence[Problem]) -> list[np.ndarray]:
         check_tour(tour, problem.n, f"tours[{i}]")
         for i, (tour, problem) in enumerate(zip(tours, problems, strict=True))
     ]
-
-
-def edge_agreement(tour: np.ndarray, route: np.ndarray, closed: bool) -> float:
-    """Share of the steps of a route that the tour has too, in either direction."""
-    ours, theirs = (
-        {frozenset(step) for step in zip(t.tolist(), np.roll(t, -1).tolist(), strict=True)}
-        if closed
-        else {frozenset(step) for step in zip(t[:-1].tolist(), t[1:].tolist(), strict=True)}
-        for t in (tour, route)
-    )
-    return len(ours & theirs) / len(theirs) if theirs else 1.0

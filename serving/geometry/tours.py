@@ -202,15 +202,31 @@ def _finish(problem: Problem, given: list[tuple[np.ndarray, float]], ask: _Ask) 
     if best is None:
         raise ValueError(f"{problem.name}: no tour was decoded")
     log_p = given[int(np.argmin(lengths))][1] if given else None
-    length = costs.length(best, closed=ask.closed)
-    if not ask.certify:
-        return Tour(problem.name, best, length, None, None, None, log_p)
     left = ask.seconds and max(ask.seconds - (time.perf_counter() - began), 0.0)
-    sure = certified(costs, length, **ends, seconds=left)
+    return measured(problem, costs, best, **ends, certify=ask.certify, seconds=left, log_p=log_p)
+
+
+def measured(
+    problem: Problem,
+    costs: Costs,
+    tour: np.ndarray,
+    *,
+    closed: bool,
+    start: int | None,
+    end: int | None,
+    certify: bool,
+    seconds: float | None = None,
+    log_p: float | None = None,
+) -> Tour:
+    """A tour (n,) of the problem with its length and, where asked for, its certificate."""
+    length = costs.length(tour, closed=closed)
+    if not certify:
+        return Tour(problem.name, tour, length, None, None, None, log_p)
+    sure = certified(costs, length, closed=closed, start=start, end=end, seconds=seconds)
     if length == 0.0:  # all in one place, and no distance is below 0
-        return Tour(problem.name, best, length, 0.0, 0.0, True, log_p)
+        return Tour(problem.name, tour, length, 0.0, 0.0, True, log_p)
     bound = max(sure.lower_bound, 0.0)
-    return Tour(problem.name, best, length, bound, sure.gap, sure.proved_optimal, log_p)
+    return Tour(problem.name, tour, length, bound, sure.gap, sure.proved_optimal, log_p)
 
 
 def _told(costs: Costs, tour: np.ndarray, closed: bool, start: int | None, end: int | None) -> np.ndarray:

@@ -241,6 +241,48 @@ def test_fit_trains_on_these_points(task, many, geometry_bundles, monkeypatch):
         assert not hasattr(solver, "files_")
 
 
+def test_fit_follows_routes(many, geometry_bundles):
+    """Of a kind that no map shows: always up, then down at once. What more routes bring is the bench's to tell."""
+    xy = [np.random.default_rng(i).random((9, 2)) for i in range(60)]
+    routes = [np.argsort(points[:, 1]) for points in xy]
+    routes = [np.roll(route, -int(np.flatnonzero(route == 0)[0])) for route in routes]
+    solver = remem.TSPSolver(max_epochs=4, d_model=32)
+    assert solver.fit(xy[:40], routes[:40]) is solver
+    assert solver.kind_ == "routes"
+    assert solver.metrics_[0]["routes"] == 32
+    assert solver.score(xy[40:], routes[40:]) > remem.TSPSolver().score(xy[40:], routes[40:])
+    with pytest.raises(ValueError, match="this solver was fitted on routes; take 'auto'"):
+        solver.set_params(method="greedy").predict(xy[0])
+    with pytest.raises(ValueError, match="got 4 routes; wanted 20 or more"):
+        remem.TSPSolver().fit(many, remem.TSPSolver().predict(many))
+
+
+def test_routes_keep_their_ends_and_are_measured_on_the_map(many, geometry_bundles, tmp_path):
+    solver = remem.TSPSolver.load(geometry_bundles / "routes")
+    for xy, answer in zip(many, solver.solve(many), strict=True):
+        up = np.argsort(xy[:, 1])
+        assert answer.tour.tolist() == np.roll(up, -int(np.flatnonzero(up == 0)[0])).tolist()
+        assert answer.length == pytest.approx(tour_length(up, xy))
+        assert answer.lower_bound <= answer.length
+        assert answer.log_p is None
+    copy = remem.TSPSolver.load(solver.save(tmp_path / "routes.zip"))
+    assert copy.kind_ == "routes"
+    assert list(map(len, copy.predict(many))) == [12, 20, 12, 7]
+    path = solver.set_params(closed=False, start=3, end=5).predict(many[0])
+    assert (path[0], path[-1]) == (3, 5)
+    for n in (1, 2, 3):
+        some = generate("duplicates", n, 0)
+        for ends in ({"closed": True}, {"closed": False}, {"closed": False, "start": 0}):
+            found = remem.TSPSolver.load(geometry_bundles / "routes").set_params(**ends).predict(some)
+            assert sorted(found.tolist()) == list(range(n))
+    globe = remem.TSPSolver.load(geometry_bundles / "routes").set_params(metric="haversine")
+    degrees = np.column_stack([many[0][:, 1] * 0.1 + 50, many[0][:, 0] * 0.1 + 8])
+    north = np.argsort(degrees[:, 0])
+    assert globe.predict(degrees).tolist() == np.roll(north, -int(np.flatnonzero(north == 0)[0])).tolist()
+    with pytest.raises(ValueError, match="routes are learned from places"):
+        globe.set_params(metric="precomputed").predict(distance_matrix(many[0]))
+
+
 def test_searching_methods_have_nothing_to_learn(many, monkeypatch):
     monkeypatch.setattr(fitting, "run", lambda words: pytest.fail("trained"))
     solver = remem.TSPSolver(method="search").fit(many)

@@ -105,7 +105,7 @@ def test_shipped_bundles_are_called_by_name(points_file, tmp_path, monkeypatch, 
     for flat, xy in zip(pl.read_parquet("t.parquet")["triangles"], POINTS.values(), strict=True):
         assert same_triangles(flat.to_numpy().reshape(-1, 3), delaunay_triangles(xy))
     assert main(["predict", "huls", str(points_file)]) == 1
-    assert "shipped with the package: delaunay, hull, tsp" in capsys.readouterr().err
+    assert "shipped with the package: delaunay, hull, routes, tsp" in capsys.readouterr().err
 
 
 def test_inputs_of_several_kinds_keep_their_order(points_file, tmp_path, capsys):
@@ -249,6 +249,37 @@ def test_hulls_and_triangulations_are_compared_with_exact_ones(points_file, tmp_
     assert (compared, rows["qhull"]["exact"]) == ("labels", 1)
     assert main(["evaluate", "hull", str(points_file)]) == 0
     assert capsys.readouterr().out.startswith("compared with: exact arithmetic\n\nmodel")
+
+
+def test_routes_are_followed_and_judged_by_those_that_were_driven(
+    geometry_bundles, points_file, tmp_path, capsys
+):
+    bundle = geometry_bundles / "routes"
+    few = list(POINTS.values())[:2]  # so small that the search surely finds the best
+    table()[:2].write_parquet(points_file)
+    done = remem("predict", bundle, points_file, "-o", tmp_path / "out.parquet", "--start", "1")
+    assert done.returncode == 0, done.stderr
+    out = pl.read_parquet(tmp_path / "out.parquet")
+    assert out.columns == ["instance", "tour", "length", "lower_bound"]
+    for row, xy in zip(out.iter_rows(named=True), few, strict=True):
+        up = np.argsort(xy[:, 1])
+        assert row["tour"] == np.roll(up, -int(np.flatnonzero(up == 1)[0])).tolist()
+        assert row["length"] == pytest.approx(tour_length(up, xy))
+        assert row["lower_bound"] < row["length"]
+    assert main(["evaluate", str(bundle), str(points_file)]) == 1
+    assert "2 of 2 instances have no observed route, first b" in capsys.readouterr().err
+    driven = [np.argsort(xy[:, 1])[::-1].tolist() for xy in few]
+    table()[:2].with_columns(tour=pl.Series(driven)).write_parquet(tmp_path / "r.parquet")
+    compared, rows = evaluated(capsys, bundle, tmp_path / "r.parquet")
+    assert compared == "observed routes"
+    assert (rows["bundle"]["agreement"], rows["bundle"]["directed"]) == (1, 0)
+    assert rows["shortest"]["agreement"] < 1
+    assert rows["shortest"]["longer_pct"] == 0
+    assert rows["bundle"]["longer_pct"] == pytest.approx(rows["observed"]["longer_pct"])
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(bundle), str(points_file), "--method", "greedy"])
+    assert stop.value.code == 2
+    assert "this bundle follows observed routes" in capsys.readouterr().err
 
 
 def test_solve_decodes_where_it_is_asked_to(tmp_path, capsys):
