@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
         delaunay_module,
         hull_module,
         pointer_module,
+        route_module,
         tour_module,
     )
     from ..module import export_checkpoint  # noqa: PLC0415
