@@ -6,7 +6,7 @@ inductive bias, and the whole one of gift wrapping (R. A. Jarvis 1973): what is 
 with the least turn is next, the farthest of several. Pointing is by glimpses, see `core/glimpses.py`.
 
 Masks let a corner be chosen only where the polygon can still close with left turns only: it is strictly convex,
-simple and counter-clockwise whatever the net says, up to the rounding of float32.
+simple and counter-clockwise whatever the net says, up to the rounding of float32 and where no edge is `SHORT`.
 
 Sources: the pointer of Vinyals et al. 2015 (arXiv 1506.03134). The frame, the glimpses and the masks are ours.
 Shape legend: B batch, N points, S steps, 2 coordinates, or cosine and sine.
@@ -25,6 +25,8 @@ from .local_frame import to_frame, unit
 
 FLAT = 1e-6
 """Turns with a sine up to this count as none: float32 cannot tell them."""
+SHORT = 1e-4
+"""Edges up to this share of the farthest distance give no direction."""
 
 
 class Corner(NamedTuple):
@@ -184,18 +186,16 @@ class HullPolicy(nn.Module):
     def advance(self, state: HullState, notes: tuple[()], action: Tensor) -> HullState:
         corner, closed = state.corner, action == state.start
         place = at(state.xy, action)
-        axis = unit(place - corner.place)
-        begins = (corner.made == 1)[:, None]
-        after = Corner(
-            place,
-            corner.first,
-            axis,
-            torch.where(begins, axis, corner.first_axis),
-            corner.made + 1,
-        )
-        here = (torch.arange(state.xy.shape[1], device=action.device) == corner.made[:, None]) & ~closed[
-            :, None
-        ]
+        edge = place - corner.place
+        away = (state.xy - place[:, None]).masked_fill(~state.real[..., None], 0.0)
+        # rounding turns a short edge anywhere: the direction before it then is the better one
+        long = edge.abs().amax(-1) > SHORT * away.abs().amax((1, 2))
+        axis = torch.where(long[:, None], unit(edge), corner.axis)
+        begins = (corner.made == 1) & long
+        first_axis = torch.where(begins[:, None], axis, corner.first_axis)
+        after = Corner(place, corner.first, axis, first_axis, corner.made + 1)
+        index = torch.arange(state.xy.shape[1], device=action.device)
+        here = (index == corner.made[:, None]) & ~closed[:, None]
         hull = torch.where(here, action[:, None], state.hull)
         return HullState(state.xy, state.real, after, state.start, hull, closed)
 

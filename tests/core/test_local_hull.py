@@ -186,3 +186,12 @@ def test_the_graph_answers_as_torch_at_sizes_it_never_saw(untrained):
 def test_without_a_glimpse_there_is_an_error():
     with pytest.raises(ValueError, match="num_glimpses is 0"):
         HullPointer(num_glimpses=0)
+
+
+def test_a_very_short_edge_does_not_lead_astray():
+    # on a circle the gap after the leftmost point is one that float32 turns anywhere
+    for gap in (1e-3, 1e-5, 3e-7):
+        angle = np.pi + np.sort(np.r_[0.0, gap, np.linspace(0.1, 6.2, 61)])
+        xy = torch.from_numpy(0.5 + 0.5 * np.column_stack([np.cos(angle), np.sin(angle)])).float()[None]
+        for turned in (xy, 1 - xy, torch.stack([xy[..., 1], 1 - xy[..., 0]], -1)):
+            assert len(decoded(least_turn(), turned)[0]) >= 61
