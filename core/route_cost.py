@@ -77,6 +77,8 @@ class RouteCost(nn.Module):
         self.map = nn.Linear(d_model, districts)
         self.tables = nn.Parameter(torch.zeros(2, districts, districts))
         self.grids = nn.ParameterList(torch.zeros(WAYS, cells, cells) for cells in CELLS)
+        for cells in CELLS:
+            self.register_buffer(f"up_{cells}", _hats(cells, CELLS[-1]), persistent=False)
         self.log_scale = nn.Parameter(torch.tensor(SHARPNESS).log())
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -114,17 +116,20 @@ class RouteCost(nn.Module):
 
     def _field(self, p_BM2: Tensor) -> Tensor:
         """(B, W, M) harmonics of the log slowness at standardised places."""
-        at_BM12 = (p_BM2 / REACH)[:, :, None]
-        fields = [
-            nn.functional.grid_sample(
-                grid[None].expand(p_BM2.shape[0], -1, -1, -1),
-                at_BM12,
-                align_corners=True,
-                padding_mode="border",
-            )
-            for grid in self.grids
-        ]
-        return torch.stack(fields).sum(0)[..., 0]
+        fine_WCC = torch.stack(
+            [up @ grid @ up.T for up, grid in zip(self._ups(), self.grids, strict=True)]
+        ).sum(0)
+        field_BWM1 = nn.functional.grid_sample(
+            fine_WCC[None].expand(p_BM2.shape[0], -1, -1, -1),
+            (p_BM2 / REACH)[:, :, None],
+            align_corners=True,
+            padding_mode="border",
+        )
+        return field_BWM1[..., 0]
+
+    def _ups(self) -> list[Tensor]:
+        """Of each grid, the matrix that puts lines of it on the cells of the finest."""
+        return [getattr(self, f"up_{cells}") for cells in CELLS]
 
     def _slowness(self, p_BN2: Tensor, away_BNN2: Tensor, d_BNN1: Tensor) -> Tensor:
         """(B, N, N) mean slowness of the straight lines."""
@@ -135,6 +140,12 @@ class RouteCost(nn.Module):
         field_BWNNS = self._field(at_BNNS2.reshape(batch, n * n * SAMPLES, 2)).unflatten(2, (n, n, SAMPLES))
         log_BNNS = (field_BWNNS * ways_WBNN.transpose(0, 1)[..., None]).sum(1)
         return torch.exp(log_BNNS.clamp(LEAST, MOST)).mean(-1)
+
+
+def _hats(cells: int, finest: int) -> Tensor:
+    """(finest, cells) linear interpolation of a line of `cells` numbers at `finest` places, both ends included."""
+    at_C1 = torch.linspace(0, cells - 1, finest)[:, None]
+    return (1 - (at_C1 - torch.arange(cells)).abs()).clamp(min=0)
 
 
 def _harmonics(x: Tensor, y: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from ...data.geometry.routes import Route, best_route, edge_agreement, hidden_co
 from .route_fitting import fit_routes, shortest_tour
 
 NUMBERS = {
-    "river": (125, 500, 2000),
-    "zones": (125, 500, 2000),
+    "river": (500, 2000, 125),
+    "zones": (500, 2000, 125),
     "one_way": (500, 2000),
     "two_bridges": (500,),
     "rush_hour": (500,),
@@ -31,56 +30,58 @@ CELLS = 5
 """A side of the squares that the Markov baseline counts passages between."""
 
 Solver = Callable[[np.ndarray], np.ndarray]
-T = TypeVar("T")
 
 
 def tsp_routes(*, seeds: int, root: str | None, quick: bool) -> list[dict[str, object]]:
     """Rows of city, solver and training routes: mean share of the edges of held-back routes, in % and either
     direction; the same in the driven direction (of solvers without one, the better direction of every route); CPU."""
-    rows: list[dict[str, object]] = []
     torch.set_num_threads(1)
-    for city in ("river", "zones") if quick else NUMBERS:
-        numbers = (60,) if quick else NUMBERS[city]
-        kicks = 5 if city == "rush_hour" else 60  # a search with times of day takes a hundred times as long
-        test = _routes(city, 20 if quick else HELD_BACK, TEST, kicks)
-        train = _routes(city, max(numbers), TRAIN, kicks)
-        plain: dict[str, Solver] = {
-            "nearest neighbour": lambda xy: nearest_neighbour(Costs.of_points(xy)),
-            "shortest tour": shortest_tour,
-        }
-        for name, solver in plain.items():
-            rows.append(_row(city, name, 0, None, test, solver, directed=False))
-        for number in numbers:
-            part = train[:number]
-            passages, seconds = _timed(lambda part=part: _passages(part))
-            rows.append(_row(city, "passages between squares", number, seconds, test, _markov(passages)))
-            for seed in range(seeds if number <= 500 and not quick else 1):
-                rows.append(_fitted(city, part, test, seed, quick))
-        hidden = hidden_cost(city)
-        rows.append(
-            _row(
-                city,
-                "search, true cost",
-                0,
-                None,
-                test,
-                lambda xy, hidden=hidden: best_route(hidden(xy), seed=1),
-            )
+    cities = ("river", "zones") if quick else tuple(NUMBERS)
+    return [row for city in cities for row in city_rows(city, seeds, quick)]
+
+
+def city_rows(city: str, seeds: int, quick: bool) -> list[dict[str, object]]:
+    """Rows of one city."""
+    rows: list[dict[str, object]] = []
+    numbers = (60,) if quick else NUMBERS[city]
+    kicks = 5 if city == "rush_hour" else 60  # a search with times of day takes a hundred times as long
+    test = _routes(city, 20 if quick else HELD_BACK, TEST, kicks)
+    train = _routes(city, max(numbers), TRAIN, kicks)
+    rows.append(
+        _row(
+            city,
+            "nearest neighbour",
+            0,
+            None,
+            test,
+            lambda xy: nearest_neighbour(Costs.of_points(xy)),
+            directed=False,
         )
+    )
+    rows.append(_row(city, "shortest tour", 0, None, test, shortest_tour, directed=False))
+    hidden = hidden_cost(city)
+    rows.append(_row(city, "search, true cost", 0, None, test, lambda xy: best_route(hidden(xy), seed=1)))
+    for number in numbers:
+        part = train[:number]
+        since = time.process_time()
+        solver = _markov(_passages(part))
+        rows.append(_row(city, "passages between squares", number, time.process_time() - since, test, solver))
+        for seed in range(seeds):
+            rows.append(_fitted(city, part, test, seed, quick))
     return rows
 
 
 def _fitted(
     city: str, train: Sequence[Route], test: Sequence[Route], seed: int, quick: bool
 ) -> dict[str, object]:
-    (module, _), seconds = _timed(
-        lambda: fit_routes(
-            [route.xy for route in train],
-            [route.tour for route in train],
-            seed=seed,
-            max_epochs=2 if quick else None,
-        )
+    since = time.process_time()
+    module, _ = fit_routes(
+        [route.xy for route in train],
+        [route.tour for route in train],
+        seed=seed,
+        max_epochs=2 if quick else None,
     )
+    seconds = time.process_time() - since
     return _row(city, "remem fit", len(train), seconds, test, module.predict, seed=seed)
 
 
@@ -121,12 +122,6 @@ def _row(
     }
     print(row, file=sys.stderr, flush=True)
     return row
-
-
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    since = time.process_time()
-    result = work()
-    return result, time.process_time() - since
 
 
 def _square(xy: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def fit_routes(
         tours: (n,) the order in which they were driven.
         closed: whether the routes went back to where they began.
         valid_share: of the routes, kept to choose the best epoch on; never trained on.
-        max_epochs: None: as many as make `STEPS` steps, 10 to 40.
+        max_epochs: None: as many as make `STEPS` steps, 10 to 25.
         d_model: width of the network.
         seed: of everything drawn.
         verbose: whether progress is shown on stderr.
@@ -76,7 +76,7 @@ def fit_routes(
     if not train:
         raise ValueError(f"fit_routes: no route of {FEWEST_PLACES} places or more is left to learn from")
     if max_epochs is None:
-        max_epochs = int(np.clip(STEPS * BATCH / len(train), 10, 40))
+        max_epochs = int(np.clip(STEPS * BATCH / len(train), 10, 25))
     quiet()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

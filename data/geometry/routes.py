@@ -166,7 +166,7 @@ def _two_bridges(xy: np.ndarray) -> np.ndarray:
 
 
 def _one_way(xy: np.ndarray) -> np.ndarray:
-    """Kilometres north in avenues that lead south count three times, and the other way round, along the straight line."""
+    """Kilometres north in avenues that lead south count three times, and the other way round, on the straight line."""
     avenue = np.arange(int(CITY_KM))
     low, high = (part(xy[:, None, 0], xy[None, :, 0])[..., None] for part in (np.minimum, np.maximum))
     shared = np.clip(np.minimum(high, avenue + 1) - np.maximum(low, avenue), 0, None)
