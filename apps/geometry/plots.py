@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 _INK, _ACCENT, _LINE, _POINT = "#24292f", "#c2410c", "#0969da", "#57606a"
 _GOOD, _PALE = "#1a7f37", "#d0d7de"
+_MARKS, _COLOURS = "osX^Dv", (_LINE, _POINT, _ACCENT, "#8250df", _INK, _GOOD)
 MOST_SHOWN = 12
 """Panels of one picture."""
 
@@ -155,7 +157,8 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure
     """Mean gap against CPU time, both on log scales; a line joins what nothing else beats in both.
 
     Args:
-        rows: `solver, gap_pct, cpu_ms` of each, as the benches give them; a gap of 0 is drawn at the bottom.
+        rows: `solver, gap_pct, cpu_ms` of each, as the benches give them, and `kind`, which chooses the mark; a gap of
+            0 is drawn at the bottom.
 
     Raises:
         ValueError: no rows.
@@ -166,30 +169,55 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure
     gap = np.array([float(row["gap_pct"]) for row in rows])
     floor = 10 ** math.floor(math.log10(min(gap[gap > 0], default=0.01)))
     y = np.maximum(gap, floor)
-    best = [i for i in np.argsort(cost) if not ((cost <= cost[i]) & (gap < gap[i])).any()]
-    figure, axes = _axes(8.0, 5.0)
-    axes.plot(cost[best], y[best], color=_GOOD, lw=1.2, alpha=0.6, zorder=1)
-    for i, row in enumerate(rows):
-        colour = _GOOD if i in best else _POINT
-        axes.plot(cost[i], y[i], "o", ms=6, color=colour, zorder=2)
-        axes.annotate(
-            f"{row['solver']} (0 %)" if gap[i] <= 0 else str(row["solver"]),
-            (cost[i], y[i]),
-            (6, 4),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=colour,
-        )
+    # in order of cost, and of two as fast the better first
+    best = [i for i in np.lexsort((gap, cost)) if not ((cost <= cost[i]) & (gap < gap[i])).any()]
+    figure, axes = _axes(9.0, 6.0)
+    axes.step(cost[best], y[best], where="post", color=_GOOD, lw=1.2, alpha=0.6, zorder=1)
+    kinds = list(dict.fromkeys(str(row.get("kind", "")) for row in rows))
+    for kind, mark, colour in zip(kinds, cycle(_MARKS), cycle(_COLOURS)):
+        own = [i for i, row in enumerate(rows) if str(row.get("kind", "")) == kind]
+        axes.plot(cost[own], y[own], mark, ms=6, color=colour, zorder=2, label=kind)
+    if len(kinds) > 1:
+        axes.legend(fontsize=8.5, loc="upper right", frameon=False)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(cost.min() / 2, cost.max() * 12)  # room for the names at the right
-    axes.set_ylim(floor * 0.7, y.max() * 2)
+    axes.set_xlim(cost.min() / 6, cost.max() * 12)  # room for the names
+    axes.set_ylim(floor * 0.6, y.max() * 2)
     axes.set_xlabel("CPU ms of an instance")
     axes.set_ylabel("mean gap, %")
     axes.grid(color=_PALE, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(title, fontsize=10, color=_INK)
+    names = [f"{row['solver']} (0 %)" if gap[i] <= 0 else str(row["solver"]) for i, row in enumerate(rows)]
+    _label(figure, axes, np.stack([cost, y], axis=1), names, {int(i) for i in best})
     return figure
+
+
+def _label(figure: Figure, axes: Axes, at: np.ndarray, names: Sequence[str], bold: set[int]) -> None:
+    """Names beside their marks (n, 2), each at the nearest place where it covers no mark and no other name."""
+    figure.draw_without_rendering()
+    spots = axes.transData.transform(at) * 72 / figure.dpi  # in points, as offsets are
+    size = 8.0
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
+    for i, name in enumerate(names):
+        width = 0.58 * size * len(name)
+        ring = [(dx, dy) for dy in (2, -9, 12, -19, 22, -29, 32, -39, 42) for dx in (7, -width - 7)]
+        for dx, dy in ring:
+            x, y = spots[i] + (dx, dy)
+            box = (x, y - 1, x + width, y + size)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                break
+        taken.append(box)
+        near = abs(dy) < 10
+        axes.annotate(
+            name,
+            at[i],
+            (dx, dy),
+            textcoords="offset points",
+            fontsize=size,
+            color=_GOOD if i in bold else _POINT,
+            arrowprops=None if near else {"arrowstyle": "-", "lw": 0.5, "color": _PALE, "shrinkB": 3},
+        )
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
