@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ...serving.battery.predictor import Predictor
 from ...serving.opening import GeometryPredictor, open_predictor
@@ -38,9 +39,14 @@ def main(argv: Sequence[str]) -> int:
         help="what of a log of answers is scored (default: honest, every answered question once)",
     )
     add_method(parser)
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="tours: draw the gap of every instance here, by model"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args(argv)
 
+    if options.plot and options.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        parser.error(f"--plot {options.plot}: end the name in .png, .svg or .pdf")
     predictor = open_predictor(options.bundle, device=options.device)
     refuse_options(parser, options, predictor.bundle)
     if isinstance(predictor, TracingPredictor):

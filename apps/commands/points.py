@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 METHOD = "x8+local"
 """Of tours, where none is asked for."""
 
-_OWNERS = {name: "tsp" for name in ("method", "open", "start", "end", "seconds", "no_certificate")}
+_OWNERS = {name: "tsp" for name in ("method", "open", "start", "end", "seconds", "no_certificate", "plot")}
 _OWNERS["flips"] = "delaunay"
 
 
@@ -54,8 +54,9 @@ def add_point_arguments(parser: argparse.ArgumentParser) -> None:
 def refuse_options(parser: argparse.ArgumentParser, options: argparse.Namespace, bundle: Bundle) -> None:
     """Wrong usage, exit code 2, where an option belongs to bundles of another task."""
     task = bundle.task
-    if bundle.kind == "routes" and options.method is not None:
-        parser.error("--method is for networks that decode; this bundle follows observed routes")
+    for name in ("method", "plot"):
+        if bundle.kind == "routes" and getattr(options, name, None) is not None:
+            parser.error(f"--{name} is for networks that decode; this bundle follows observed routes")
     for name, owner in _OWNERS.items():
         value = getattr(options, name, None)
         if value is not None and value is not False and task != owner:
@@ -104,7 +105,7 @@ def evaluate_points(predictor: Any, options: argparse.Namespace) -> tuple[str, l
     if predictor.bundle.kind == "routes":
         return evaluate_routes(predictor, problems, labels)
     if predictor.bundle.task == "tsp":
-        return evaluate_tours(predictor, problems, labels, options.method or METHOD)
+        return evaluate_tours(predictor, problems, labels, options.method or METHOD, options.plot)
     judge = evaluate_hulls if predictor.bundle.task == "hull" else evaluate_triangulations
     return judge(predictor, problems, labels)
 

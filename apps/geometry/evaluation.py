@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,16 @@ SEARCH = "search"
 
 
 def evaluate_tours(
-    predictor: TourPredictor, problems: Sequence[Problem], labels: Labels, method: str
+    predictor: TourPredictor,
+    problems: Sequence[Problem],
+    labels: Labels,
+    method: str,
+    picture: Path | None = None,
 ) -> tuple[str, list[Row]]:
     """What lengths are compared with, and rows of mean and worst gap (%), share as short as the reference, and CPU ms.
 
-    Where every instance has a label, gaps are to these; else to the search, whose own row then is 0.
+    Where every instance has a label, gaps are to these; else to the search, whose own row then is 0. The gaps of all
+    instances are drawn into the file `picture`, where it is given.
 
     Raises:
         ValueError: a label is no tour.
@@ -77,11 +83,14 @@ def evaluate_tours(
     else:
         best, told = lengths[SEARCH], SEARCH
     rows: list[Row] = []
+    gaps: dict[str, np.ndarray] = {}
     for name, (_, ms) in found.items():
         gap = np.where(best > 0, lengths[name] / np.where(best > 0, best, 1.0) - 1, 0.0)
+        model = name if name in classical else f"bundle, {name}"
+        gaps[model] = gap
         rows.append(
             {
-                "model": name if name in classical else f"bundle, {name}",
+                "model": model,
                 "gap_pct": 100 * float(gap.mean()),
                 "worst_pct": 100 * float(gap.max()),
                 "optimal": float((gap <= OPTIMAL).mean()),
@@ -90,6 +99,11 @@ def evaluate_tours(
                 "n": len(problems),
             }
         )
+    if picture is not None:
+        from .plots import plot_gaps  # noqa: PLC0415  (matplotlib takes half a second)
+
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        plot_gaps({name: gap.tolist() for name, gap in gaps.items()}).savefig(picture, dpi=130)
     return told, rows
 
 

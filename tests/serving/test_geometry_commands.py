@@ -189,7 +189,9 @@ def evaluated(capsys, *words):
 
 
 def test_tours_are_compared_with_the_search_or_with_labels(points_file, tmp_path, capsys):
-    compared, rows = evaluated(capsys, "tsp", points_file, "--method", "x8")
+    picture = tmp_path / "p" / "gaps.png"
+    compared, rows = evaluated(capsys, "tsp", points_file, "--method", "x8", "--plot", picture)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     assert compared == "search"
     assert list(rows) == ["bundle, x8", "bundle, greedy", "search", "farthest insertion", "nearest neighbour"]
     assert rows["search"]["gap_pct"] == 0
