@@ -76,12 +76,13 @@ def search(
     _check_limits(seed, iterations, seconds)
     given = None if tour is None else _as_tour(tour, n, closed, start, end)
     whole = costs if closed else costs.opened(start, end)
-    first = _start(costs, start, end) if given is None else given
+    near = whole.neighbours(NEIGHBOURS) if len(whole) > 3 else (NO_LOG, np.zeros((0, 2)))
+    first = _start(costs, start, end, near[0] if closed else None) if given is None else given
     first_length = costs.length(first, closed=closed)
     if iterations is None and seconds is None:
         iterations = max(PER_NODE * n - SPARED, PER_NODE * n // 2)
     deadline = None if seconds is None else began + seconds
-    best, done = _improve(whole, first if closed else np.append(first, n), seed, iterations, deadline)
+    best, done = _improve(whole, near, first if closed else np.append(first, n), seed, iterations, deadline)
     best = _path(best, n, closed, start, end)
     length = costs.length(best, closed=closed)
     if length >= first_length:  # sums of differences round; the tour itself decides
@@ -89,16 +90,21 @@ def search(
     return Found(best, length, first_length, done, time.perf_counter() - began)
 
 
-def _start(costs: Costs, start: int | None, end: int | None) -> np.ndarray:
+def _start(costs: Costs, start: int | None, end: int | None, near: np.ndarray | None) -> np.ndarray:
     """(n,) a tour to begin with, from `start` to `end` where they are given."""
     if start is None and end is not None:
-        return np.ascontiguousarray(start_tour(costs, end)[::-1])
-    tour = start_tour(costs, start or 0)
+        return np.ascontiguousarray(start_tour(costs, end, near)[::-1])
+    tour = start_tour(costs, start or 0, near)
     return tour if end is None else np.append(tour[tour != end], end)
 
 
 def _improve(
-    costs: Costs, tour: np.ndarray, seed: int, iterations: int | None, deadline: float | None
+    costs: Costs,
+    neighbours: tuple[np.ndarray, np.ndarray],
+    tour: np.ndarray,
+    seed: int,
+    iterations: int | None,
+    deadline: float | None,
 ) -> tuple[np.ndarray, int]:
     """The closed tour (m,) after the search, and the number of kicks."""
     m = len(tour)
@@ -107,7 +113,7 @@ def _improve(
     tour = np.array(tour, np.int64)
     pos = np.empty(m, np.int64)
     pos[tour] = np.arange(m)
-    near, near_cost = costs.neighbours(NEIGHBOURS)
+    near, near_cost = neighbours
     stack, waiting, log, counts = workspace(m, seed)
     stack[:] = tour[::-1]
     net, tiny, done = costs.net, costs.tiny, 0

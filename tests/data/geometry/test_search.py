@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from remem.data.geometry.construct import farthest_insertion, hilbert, nearest_neighbour
+from remem.data.geometry.construct import farthest_insertion, greedy, hilbert, nearest_neighbour, start_tour
 from remem.data.geometry.costs import Costs
 from remem.data.geometry.instances import KINDS, generate
 from remem.data.geometry.search import search
@@ -139,8 +139,8 @@ def test_time_is_kept():
     costs = Costs.of_points(np.random.default_rng(5).random((3000, 2)))
     search(costs, iterations=1)  # compiles
     began = time.perf_counter()
-    found = search(costs, seconds=0.5)
-    assert time.perf_counter() - began < 2.0  # other processes run too
+    found = search(costs, seconds=1.5)
+    assert time.perf_counter() - began < 6.0  # other processes run too
     assert found.iterations > 0
     assert_tour(search(costs, seconds=0.0), 3000)
 
@@ -156,8 +156,29 @@ def test_constructors_visit_every_node_once(kind):
     for n in (1, 2, 3, 10, 200):
         xy = generate(kind, n, n)
         costs = Costs.of_points(xy)
-        for tour in (nearest_neighbour(costs), farthest_insertion(costs), hilbert(xy)):
+        for tour in (nearest_neighbour(costs), farthest_insertion(costs), greedy(costs), hilbert(xy)):
             assert np.array_equal(np.sort(tour), np.arange(n))
+
+
+def test_cheapest_edges_first():
+    """The shortest edges that fit, found by hand on a line: 1-2, 4-5, 0-1, 3-4, and the pieces joined."""
+    line = np.array([[0, 0], [3, 0], [4, 0], [11, 0], [13, 0], [14, 0]], float)
+    tour = greedy(Costs.of_points(line)).tolist()
+    assert tour in ([0, 1, 2, 3, 4, 5], [2, 1, 0, 3, 4, 5])
+    costs = Costs.of_points(np.random.default_rng(0).random((2000, 2)))
+    assert costs.length(greedy(costs)) < 0.95 * costs.length(nearest_neighbour(costs))
+
+
+def test_many_nodes_start_on_cheap_edges_and_more_on_the_curve(monkeypatch):
+    xy = np.random.default_rng(0).random((300, 2))
+    costs = Costs.of_points(xy)
+    at = int(np.flatnonzero(greedy(costs) == 7)[0])
+    assert np.array_equal(start_tour(costs, 7), np.roll(greedy(costs), -at))
+    monkeypatch.setattr("remem.data.geometry.construct.CURVE", 200)
+    at = int(np.flatnonzero(hilbert(costs.xy) == 7)[0])
+    assert np.array_equal(start_tour(costs, 7)[:5], np.roll(hilbert(costs.xy), -at)[:5]) == bool(
+        len(costs.xy)
+    )
 
 
 def test_the_curve_goes_from_cell_to_the_next():
