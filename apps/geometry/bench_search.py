@@ -50,7 +50,7 @@ def _table(name: str, instances: list[Costs], best: np.ndarray | None) -> list[d
     solvers: dict[str, Solver] = {
         "nearest neighbour": lambda costs: costs.length(nearest_neighbour(costs)),
         "farthest insertion": lambda costs: costs.length(farthest_insertion(costs)),
-        "nearest neighbour, 2-opt, Or-opt": lambda costs: search(costs, iterations=0).length,
+        "construction, 2-opt, Or-opt": lambda costs: search(costs, iterations=0).length,
         "remem search": lambda costs: search(costs).length,
         f"remem search, {LONG}x": lambda costs: search(costs, iterations=LONG * 3 * len(costs)).length,
     }
