@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...data.geometry.tsplib import Problem
     from ...serving.bundle import Bundle
 
-METHOD = "x8+local"
+METHOD = "greedy+search"
 """Of tours, where none is asked for."""
 
 _OWNERS = {name: "tsp" for name in ("method", "open", "start", "end", "seconds", "no_certificate", "plot")}

@@ -35,7 +35,7 @@ class TSPSolver(BundleEstimator):
     Args:
         method: "search" (iterated local search), "local" (one descent), "greedy", "beam" or "x8" (the network, the
             best of 8 images), and "+local" or "+search" behind these, as in "x8+local". "auto" is "search"; after a
-            fit on routes it follows the routes, after a fit on points alone it is "x8+search".
+            fit on routes it follows the routes, after a fit on points alone it is "greedy+search".
         closed: whether tours come back to where they began; else they are paths.
         start: the node where every tour begins; None leaves it open.
         end: the node where every path ends; None leaves it open.
@@ -170,7 +170,7 @@ class TSPSolver(BundleEstimator):
                 follower = self._open(RouteFollower)
                 options |= {"certify": certify, "seconds": self.seconds, "seed": self.random_state}
                 return follower.solve(problems, **options), single
-            method = "x8+search" if hasattr(self, "files_") else "search"
+            method = "greedy+search" if hasattr(self, "files_") else "search"
         decoder = self._decoder() if Method.named(method).graph is not None else None
         return solve(problems, method, decoder, certify=certify, **options, **limits), single
 

@@ -70,7 +70,7 @@ def test_predict_writes_a_row_for_every_instance_without_torch(task, geometry_bu
             assert row["length"] == pytest.approx(tour_length(np.array(row["tour"]), xy))
             assert row["lower_bound"] <= row["length"]
         wanted = TourPredictor(geometry_bundles / "tsp").solve(
-            [*map(_problem, POINTS.values())], "x8+local", certify=False
+            [*map(_problem, POINTS.values())], "greedy+search", certify=False
         )
         assert out["tour"].to_list() == [one.tour.tolist() for one in wanted]
     elif task == "hull":
