@@ -21,6 +21,7 @@ from scipy.spatial import ConvexHull
 from ...core.decode import greedy
 from ...core.local_hull import HullPointer, HullPolicy
 from ...data.geometry.hull import area_ratio, convex_hull, is_simple, same_place
+from ...data.geometry.instances import generate
 from ...serving.geometry.hulls import HullPredictor
 from ...serving.geometry.plane import to_unit
 from .local_weights import read_pointer
@@ -30,6 +31,9 @@ TEST = 20_261_128
 SIZES = (5, 10, 50, 100, 200, 500)
 PER_SEED = {5: 200, 10: 200, 50: 200, 100: 200, 200: 100, 500: 100}
 """Instances of each size for each seed."""
+OTHERS = (("clustered", 200), ("grid", 200), ("grid", 1000), ("circle", 200))
+"""Kinds and sizes of 20 instances each that are not uniform: lattices have corners and points on one line, circles
+corners alone."""
 FAITHFUL_MINUTES = 3.0
 """CPU time of training of each faithful pointer network, about that of the shipped one."""
 
@@ -75,6 +79,13 @@ def hull(*, seeds: int = 5, root: str | None = None, quick: bool = False) -> lis
     rows = _rows(
         "local-frame pointer, shipped", lambda p: [one.proposed for one in predictor.answer(p)], instances
     )
+    for kind, n in OTHERS[: 1 if quick else None]:
+        points = [generate(kind, n, [TEST, n, i]) for i in range(20)]
+        rows += _rows(
+            f"local-frame pointer, shipped: {kind}",
+            lambda p: [o.proposed for o in predictor.answer(p)],
+            {n: points},
+        )
     rows = [row | {"train_cpu_min": round(minutes, 1)} for row in rows]
     rows += [row | {"train_cpu_min": round(minutes, 1)} for row in _parts(predictor, instances)]
     rows += [_quoted(n) for n in sizes]
