@@ -7,13 +7,13 @@ Weights 1 + u + u^2 / 2 look up by content in a state of fixed size, sharper tha
 where the polynomial is blunt, on what is near. The paper puts the three in turn, one a block; side by side in one
 layer they need no list of layers, and `window=None` or `conv_width=1` leave one out.
 
-Ours: keys and queries of the polynomial have entries of mean square 1, and each head learns how sharp it is. Products of
-four inputs go into sums that never forget; without that, one outlier would outweigh the rest of a long life.
+Ours: keys and queries of the polynomial have entries of mean square 1, and each head learns how sharp it is. Products
+of four inputs go into sums that never forget; without that, one outlier would outweigh the rest of a long life.
 
 Source: Arora et al. 2024, "Simple linear attention language models balance the recall-throughput tradeoff"
 (arXiv 2402.18668). The SiLU is that of ops/short_conv.py.
-Shape legend: B batch, T time, D model width, H heads, K key width, F features, V value width, E = V + 1, C filter width,
-S state of the sums.
+Shape legend: B batch, T time, D model width, H heads, K key width, F features, V value width, E = V + 1, C width of
+the filters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from ..ops.short_conv import short_conv, short_conv_step
 from ..ops.taylor import LEAST, taylor_features, taylor_width
 from ..state import accumulator_dtype
 from .attention import CausalAttention
-
 
 SHORTEST = 1e-6
 """Added to mean squares: a key of zeros stays one, with a finite gradient."""

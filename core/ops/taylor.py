@@ -30,5 +30,5 @@ def taylor_features(x_K: Tensor) -> Tensor:
     width = x_K.shape[-1]
     row, column = torch.triu_indices(width, width, device=x_K.device)
     x_K = x_K * width**-0.25
-    scale = torch.where(row == column, 0.5**0.5, 1.0).to(x_K.dtype)
+    scale = torch.ones_like(row, dtype=x_K.dtype).masked_fill(row == column, 0.5**0.5)
     return torch.cat([F.pad(x_K, (1, 0), value=1.0), x_K[..., row] * x_K[..., column] * scale], -1)
