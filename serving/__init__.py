@@ -12,6 +12,7 @@ from .tracing.session import TracingSession
 _LAZY = {
     "DelaunayPredictor": "geometry.triangles",
     "HullPredictor": "geometry.hulls",
+    "RouteFollower": "geometry.following",
     "TourPredictor": "geometry.tours",
 }
 """These load scipy and numba, half a second that others need not pay."""
@@ -21,6 +22,7 @@ __all__ = [
     "DelaunayPredictor",
     "HullPredictor",
     "Predictor",
+    "RouteFollower",
     "StreamSession",
     "TourPredictor",
     "TracingPredictor",
