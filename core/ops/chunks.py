@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
+from .history import real_before, take
+
 
 def decays(log_BHNC: Tensor) -> Tensor:
     """P (B, H, N, R, R): how much of what was there after i steps of a chunk is left after t steps; 0 for i > t."""
@@ -40,6 +42,31 @@ def in_chunks(x_BHT_: Tensor, chunk_size: int) -> Tensor:
     short = chunks * chunk_size - x_BHT_.shape[2]
     padded = F.pad(x_BHT_, (*[0, 0] * (x_BHT_.ndim - 3), 0, short))
     return padded.unflatten(2, (chunks, chunk_size))
+
+
+def places(mask_BT: Tensor, begun_B: Tensor | None, chunk_size: int) -> tuple[Tensor, int]:
+    """Where each real token goes (B, T) when chunks are counted in real tokens, row by row, and the number N of chunks.
+
+    `begun_B` tokens of the first chunk came in earlier calls (None: none did). Masked tokens go to N C, one too many.
+    """
+    chunks = max(1, -(-(mask_BT.shape[1] + chunk_size - 1) // chunk_size))
+    place_BT = real_before(mask_BT)
+    if begun_B is not None:
+        place_BT = place_BT + begun_B[:, None]
+    return torch.where(mask_BT, place_BT, chunks * chunk_size), chunks
+
+
+def to_places(x_BT_: Tensor, place_BT: Tensor, chunks: int, chunk_size: int) -> Tensor:
+    """(B, T, ...) to (B, N, C, ...), zeros where no token goes."""
+    room = x_BT_.new_zeros(len(x_BT_), chunks * chunk_size + 1, *x_BT_.shape[2:])
+    index = place_BT.view(*place_BT.shape, *[1] * (x_BT_.ndim - 2)).expand_as(x_BT_)
+    return room.scatter(1, index, x_BT_)[:, :-1].unflatten(1, (chunks, chunk_size))
+
+
+def from_places(y_BNC_: Tensor, place_BT: Tensor) -> Tensor:
+    """(B, N, C, ...) back to the tokens, (B, T, ...), zeros at masked ones."""
+    y_BS_ = y_BNC_.flatten(1, 2)
+    return take(torch.cat([y_BS_, torch.zeros_like(y_BS_[:, :1])], 1), place_BT)
 
 
 def exporting() -> bool:

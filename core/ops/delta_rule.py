@@ -75,7 +75,7 @@ def delta_rule(
         if form == "naive":
             y_BHTV, w_BHKV = _naive(steps, w_BHKV)
         else:
-            y_BHTV, w_BHKV = _chunk(*(in_chunks(x, chunk_size) for x in steps), w_BHKV)
+            y_BHTV, w_BHKV = _chunk([in_chunks(x, chunk_size) for x in steps], w_BHKV)
     return y_BHTV[:, :, : v_BHTV.shape[2]].to(v_BHTV.dtype), w_BHKV
 
 
@@ -96,7 +96,7 @@ def delta_step(
     if mask_B is not None:
         write, log_keep = (x.masked_fill(~mask_B[:, None], 0.0) for x in (write, log_keep))
     with torch.autocast(v.device.type, enabled=False):
-        y_BHV, w_BHKV = _step(q, k, v, write, log_keep, w_BHKV)
+        y_BHV, w_BHKV = _step([q, k, v, write, log_keep], w_BHKV)
     return y_BHV.to(v_BHV.dtype), w_BHKV
 
 
@@ -120,9 +120,8 @@ def row_times(x_BHK: Tensor, w_BHKV: Tensor) -> Tensor:
     return (x_BHK[..., None, :] @ w_BHKV)[..., 0, :]
 
 
-def _step(
-    q: Tensor, k: Tensor, v: Tensor, write: Tensor, log_keep: Tensor, w_BHKV: Tensor
-) -> tuple[Tensor, Tensor]:
+def _step(inputs: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
+    q, k, v, write, log_keep = inputs
     u_BHV = write[..., None] * (v - row_times(k, w_BHKV))
     w_BHKV = log_keep.exp()[..., None, None] * w_BHKV + k[..., :, None] * u_BHV[..., None, :]
     return row_times(q, w_BHKV), w_BHKV
@@ -130,7 +129,7 @@ def _step(
 
 def _naive(steps: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
     def step(carry: list[Tensor], now: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        y_BHV, after = _step(*now, carry[0])
+        y_BHV, after = _step(now, carry[0])
         return [after], y_BHV
 
     if not exporting() and steps[0].shape[2] == 0:
@@ -139,10 +138,9 @@ def _naive(steps: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
     return y_TBHV.movedim(0, 2), w_BHKV
 
 
-def _chunk(
-    q: Tensor, k: Tensor, v: Tensor, write: Tensor, log_keep: Tensor, w_BHKV: Tensor
-) -> tuple[Tensor, Tensor]:
+def _chunk(inputs: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
     """All chunks at once as far as they do not need the memory, then one after the other."""
+    q, k, v, write, log_keep = inputs
     kept = decays(log_keep)
     before, after, end = kept[..., :-1, :], kept[..., 1:, :], kept[..., -1, :, None]
     system = write[..., None] * before[..., 1:] * (k @ k.mT)

@@ -62,7 +62,7 @@ def titans(
         if form == "naive":
             y_BHTV, state = _naive(steps, state)
         else:
-            y_BHTV, state = _chunk(*(in_chunks(x, chunk_size) for x in steps), state)
+            y_BHTV, state = _chunk([in_chunks(x, chunk_size) for x in steps], state)
     return y_BHTV[:, :, : v_BHTV.shape[2]].to(v_BHTV.dtype), state
 
 
@@ -81,7 +81,7 @@ def titans_step(
     mask_B1 = None if mask_B is None else mask_B[:, None]
     steps = _steps((q_BHK, k_BHK, v_BHV, write_BH, log_keep_BH, log_momentum_BH), state, mask_B1)
     with torch.autocast(v_BHV.device.type, enabled=False):
-        y_BHV, state = _step(*steps, state)
+        y_BHV, state = _step(steps, state)
     return y_BHV.to(v_BHV.dtype), state
 
 
@@ -96,16 +96,8 @@ def _steps(inputs: tuple[Tensor, ...], state: MomentumState, mask: Tensor | None
     return [*vectors, *gates, real]
 
 
-def _step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    write: Tensor,
-    log_keep: Tensor,
-    log_momentum: Tensor,
-    real: Tensor,
-    state: MomentumState,
-) -> tuple[Tensor, MomentumState]:
+def _step(inputs: list[Tensor], state: MomentumState) -> tuple[Tensor, MomentumState]:
+    q, k, v, write, log_keep, log_momentum, real = inputs
     u_BHV = write[..., None] * (v - row_times(k, state.w))
     s_BHKV = log_momentum.exp()[..., None, None] * state.s + k[..., :, None] * u_BHV[..., None, :]
     w_BHKV = log_keep.exp()[..., None, None] * state.w + real[..., None, None] * s_BHKV
@@ -114,8 +106,7 @@ def _step(
 
 def _naive(steps: list[Tensor], state: MomentumState) -> tuple[Tensor, MomentumState]:
     def step(carry: list[Tensor], now: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        q, k, v, write, log_keep, log_momentum, real = now
-        y_BHV, after = _step(q, k, v, write, log_keep, log_momentum, real, MomentumState(*carry))
+        y_BHV, after = _step(now, MomentumState(*carry))
         return [*after], y_BHV
 
     if not exporting() and steps[0].shape[2] == 0:
@@ -124,17 +115,9 @@ def _naive(steps: list[Tensor], state: MomentumState) -> tuple[Tensor, MomentumS
     return y_TBHV.movedim(0, 2), MomentumState(*after)
 
 
-def _chunk(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    write: Tensor,
-    log_keep: Tensor,
-    log_momentum: Tensor,
-    real: Tensor,
-    state: MomentumState,
-) -> tuple[Tensor, MomentumState]:
+def _chunk(inputs: list[Tensor], state: MomentumState) -> tuple[Tensor, MomentumState]:
     """All chunks at once as far as they do not need the state, then one after the other."""
+    q, k, v, write, log_keep, log_momentum, real = inputs
     kept, lasting = decays(log_keep), decays(log_momentum)
     counted = momentum_decays(kept, lasting, real)
     before, after, end = counted[..., :-1, :], counted[..., 1:, :], counted[..., -1, :, None]

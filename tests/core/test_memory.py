@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
+from remem.core.export import export_step, export_window
 from remem.core.layers.memory import Memory
 from remem.core.state import nbytes
 from remem.core.testing import check_layer
@@ -19,34 +19,16 @@ VARIANTS: dict[str, Callable[[int], Any]] = {
         d, num_heads=1, rule="gated_delta", key_width=3, value_width=5, chunk_size=4
     ),
     "titans": lambda d: Memory(d, num_heads=2, rule="titans", conv_width=1, chunk_size=5),
+    "yaad": lambda d: Memory(d, num_heads=2, rule="yaad"),
+    "moneta": lambda d: Memory(d, num_heads=2, rule="moneta", conv_width=1, chunk_size=3),
+    "memora": lambda d: Memory(d, num_heads=2, rule="memora", conv_width=2),
+    "titans, 2 layers": lambda d: Memory(d, num_heads=2, rule="titans", net="mlp", chunk_size=4),
+    "yaad, 2 layers": lambda d: Memory(d, num_heads=2, rule="yaad", net="mlp", conv_width=1),
+    "moneta, 2 layers": lambda d: Memory(d, num_heads=1, rule="moneta", net="mlp", chunk_size=2),
+    "memora, 2 layers": lambda d: Memory(
+        d, num_heads=2, rule="memora", net="mlp", conv_width=1, chunk_size=5
+    ),
 }
-
-
-class Chain(nn.Module):
-    """All variants one after the other: their graphs are made, checked and chained in one go."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(make(d_model) for make in VARIANTS.values())
-        self.norm = nn.LayerNorm(d_model)
-
-    def init_state(self, batch_size: int, *, device: Any = None, dtype: Any = None) -> Any:
-        return tuple(layer.init_state(batch_size, device=device, dtype=dtype) for layer in self.layers)
-
-    def forward(self, x_BTD: Tensor, state: Any = None, *, mask_BT: Tensor | None = None) -> Any:
-        state = [None] * len(self.layers) if state is None else state
-        after = []
-        for layer, before in zip(self.layers, state, strict=True):
-            y_BTD, now = layer(x_BTD, before, mask_BT=mask_BT)
-            x_BTD, after = self.norm(x_BTD + y_BTD), [*after, now]
-        return x_BTD, tuple(after)
-
-    def step(self, x_BD: Tensor, state: Any, *, mask_B: Tensor | None = None) -> Any:
-        after = []
-        for layer, before in zip(self.layers, state, strict=True):
-            y_BD, now = layer.step(x_BD, before, mask_B=mask_B)
-            x_BD, after = self.norm(x_BD + y_BD), [*after, now]
-        return x_BD, tuple(after)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -56,9 +38,18 @@ def test_laws(name: str, record_property: Callable[[str, object], None]) -> None
     assert len(checks) == 13
 
 
-def test_graphs_of_every_variant() -> None:
-    checks = check_layer(Chain, examples=1)
-    assert len(checks) == 17
+@pytest.mark.parametrize("name", VARIANTS)
+def test_step_graph_for_50_chained_steps(name: str) -> None:
+    """The export itself chains them and compares outputs and states with the layer to 1e-5."""
+    torch.manual_seed(0)
+    export_step(VARIANTS[name](8).eval(), example=torch.randn(3, 40, 8))
+
+
+@pytest.mark.parametrize("name", ["titans", "yaad, 2 layers"])
+def test_window_graph_of_any_length(name: str) -> None:
+    """One for the exact rules, one for the rules in chunks: the others differ in elementwise operations."""
+    torch.manual_seed(0)
+    export_window(VARIANTS[name](8).eval(), example=torch.randn(3, 40, 8))
 
 
 def test_state_bytes_do_not_depend_on_what_was_seen() -> None:
