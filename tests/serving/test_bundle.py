@@ -92,7 +92,7 @@ def test_shipped_bundles_are_found_by_name_unless_a_folder_is_called_so(early_bu
     monkeypatch.setattr(bundle, "SHIPPED", shipped)
     monkeypatch.chdir(tmp_path)
     assert open_bundle("tsp").path == shipped / "tsp"
-    with pytest.raises(ValueError, match="tps: no such bundle folder.*shipped with the package: tsp"):
+    with pytest.raises(ValueError, match=r"tps: no such bundle folder.*shipped with the package: tsp"):
         open_bundle("tps")
     with pytest.raises(ValueError, match="no such bundle folder"):
         open_bundle(tmp_path / "tsp")
