@@ -80,7 +80,7 @@ def hull(*, seeds: int = 5, root: str | None = None, quick: bool = False) -> lis
         "local-frame pointer, shipped", lambda p: [one.proposed for one in predictor.answer(p)], instances
     )
     for kind, n in OTHERS[: 1 if quick else None]:
-        points = [generate(kind, n, [TEST, n, i]) for i in range(20)]
+        points = [generate(kind, n, np.random.default_rng((TEST, n, i))) for i in range(20)]
         rows += _rows(
             f"local-frame pointer, shipped: {kind}",
             lambda p: [o.proposed for o in predictor.answer(p)],
