@@ -50,7 +50,9 @@ def to_city(problem: Problem) -> np.ndarray:
     """
     if problem.kind == "haversine" and problem.xy is not None:
         if (np.abs(problem.xy[:, 0]) > MERCATOR).any():
-            raise ValueError(f"{problem.name}: a latitude beyond {MERCATOR} degrees, where Mercator's map ends")
+            raise ValueError(
+                f"{problem.name}: a latitude beyond {MERCATOR} degrees, where Mercator's map ends"
+            )
         latitude, longitude = np.radians(problem.xy).T
         return EARTH_KM * np.stack([longitude, np.arcsinh(np.tan(latitude))], axis=1)
     if problem.kind in ("EXPLICIT", "GEO") or problem.xy is None or problem.xy.shape[1] != 2:
