@@ -8,7 +8,10 @@ from .layers.concept_memory import ConceptMemory
 from .layers.distance_attention import DistanceAttention
 from .layers.lstm import LSTM
 from .layers.lstm_attention import LSTMAttention
+from .layers.memory import Memory
+from .layers.memory_context import MemoryAsContext
 from .layers.same_concept import SameConcept
+from .layers.titans_blocks import MemoryAsGate, MemoryAsLayer
 from .model import ModelState, SequenceModel
 from .preprocess import Standardize
 from .recall import Recall, Recurrent
@@ -25,6 +28,10 @@ __all__ = [
     "ConformalInterval",
     "DistanceAttention",
     "LSTMAttention",
+    "Memory",
+    "MemoryAsContext",
+    "MemoryAsGate",
+    "MemoryAsLayer",
     "ModelState",
     "Platt",
     "Recall",
