@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,14 +98,13 @@ def faithful_rows(task: str, sizes: Sequence[int], *, minutes: float, seed: int)
     if task not in TRAINED:
         raise ValueError(f"faithful_rows: no task {task!r}; wanted one of {', '.join(TRAINED)}")
     torch.set_num_threads(1)
-    known = cast(Task, task)
     rows: list[Row] = []
-    for name, maker in _faithful(known).items():
+    for name, maker in _faithful(task).items():
         module, _ = trained(
-            known, maker, 60 * minutes, seed, instances=round(INSTANCES[task] * max(1, minutes))
+            task, maker, 60 * minutes, seed, instances=round(INSTANCES[task] * max(1, minutes))
         )
         for n in sizes:
-            pool = tests(known, n, 0)
+            pool = tests(task, n, 0)
             since = time.process_time()
             answer = module(torch.from_numpy(pool.x))
             cpu_ms = 1e3 * (time.process_time() - since) / len(pool.x)
@@ -113,7 +112,7 @@ def faithful_rows(task: str, sizes: Sequence[int], *, minutes: float, seed: int)
                 "n": n,
                 "model": name,
                 "instances": len(pool.x),
-                **_percent(_judged(known, pool, answer)),
+                **_percent(_judged(task, pool, answer)),
             }
             row |= {"cpu_ms": round(cpu_ms, 3), "train_cpu_min": round(minutes, 2), "source": "measured"}
             print(row, file=sys.stderr, flush=True)
