@@ -11,9 +11,10 @@ a single step is the segment (s, 1, v), and "nothing seen" is (-1e30, 0, 0): nev
 NaN. m is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever
 it is chosen, and gradients of every order stay exact.
 
-Four forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)),
-`blocked` (two levels, no loop over time: the one that torch.export may trace), and `softmax_step`. All compute
-in float32 (float64 for float64), under autocast too. With s = 0 and g = gap / tau this is a bias-corrected
+Five forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)),
+`blocked` (two levels, no loop over time: the one that torch.export may trace), `fused` (one pass in machine
+code on the CPU, `fused_scan`) and `softmax_step`. All compute in float32 (float64 for float64) or wider, under
+autocast too. With s = 0 and g = gap / tau this is a bias-corrected
 moving average over irregular times.
 
 Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956); decay is ours.
@@ -29,6 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..state import accumulator_dtype
+from ._backend import require_fused, softmax_form
+from .fused_scan import fits, fused_scan
 
 NOTHING = -1e30
 """Exponent of an empty segment."""
@@ -66,7 +69,7 @@ def softmax_scan(
     *,
     decay_BHT: Tensor | None = None,
     mask_BT: Tensor | None = None,
-    form: Literal["auto", "naive", "parallel", "blocked"] = "auto",
+    form: Literal["auto", "naive", "parallel", "blocked", "fused"] = "auto",
 ) -> tuple[Tensor, SoftmaxState]:
     """Softmax-weighted mean of the values over every prefix, continuing from `state`.
 
@@ -76,21 +79,26 @@ def softmax_scan(
         state: what was seen before; None for nothing.
         decay_BHT: amounts >= 0 by which every earlier score falls at each step (broadcast over B, H, T).
         mask_BT: True on real steps; the others change nothing. A prefix without a real step gives 0.
-        form: "auto" is "blocked" while torch exports and "parallel" otherwise.
+        form: "auto" is "blocked" while torch exports, and otherwise what `_backend` chooses: "fused" on a CPU
+            with numba, else "parallel".
 
     Returns:
         o_BHTD in the type of `v_BHTD`, and the state after the last step.
 
     Raises:
-        ValueError: where `form` is unknown.
+        ValueError: where `form` is unknown, or "fused" and missing.
     """
-    if form == "auto":
-        form = "blocked" if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() else "parallel"
-    if form not in _FORMS:
-        raise ValueError(f"softmax_scan: form is {form!r}; use one of {['auto', *_FORMS]}")
+    if form not in ("auto", "fused", *_FORMS):
+        raise ValueError(f"softmax_scan: form is {form!r}; use one of {['auto', *_FORMS, 'fused']}")
     batch, heads, _, width = v_BHTD.shape
     if state is None:
         state = empty_state(batch, heads, width, device=v_BHTD.device, dtype=v_BHTD.dtype)
+    if form == "auto":
+        form = softmax_form(v_BHTD, fits=fits(v_BHTD, state))
+    if form == "fused":
+        require_fused(v_BHTD)
+        o_BHTD, *after = fused_scan(s_BHT, v_BHTD, state, decay_BHT, mask_BT)
+        return o_BHTD.to(v_BHTD.dtype), SoftmaxState(*after)
     steps = _leaves(s_BHT, v_BHTD, decay_BHT, None if mask_BT is None else mask_BT[:, None])
     before = _Segment(steps.g.new_zeros(()), state.m, torch.cat([state.w, state.u[..., None]], -1))
     n_BHTE, m_BH, n_BHE = _FORMS[form](before, steps)
