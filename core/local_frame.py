@@ -20,7 +20,9 @@ def unit(vector: Tensor) -> Tensor:
     square = (vector * vector).sum(-1, keepdim=True)
     short = square < TINY
     first = torch.cat([torch.ones_like(square), torch.zeros_like(square)], -1)
-    return torch.where(short, first, vector * torch.rsqrt(torch.where(short, torch.ones_like(square), square)))
+    return torch.where(
+        short, first, vector * torch.rsqrt(torch.where(short, torch.ones_like(square), square))
+    )
 
 
 def to_frame(points: Tensor, origin: Tensor, axis: Tensor) -> Tensor:

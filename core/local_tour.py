@@ -59,6 +59,7 @@ class PathNetwork(nn.Module):
         super().__init__()
         if d_model % num_heads:
             raise ValueError(f"PathNetwork: num_heads {num_heads} does not divide d_model {d_model}")
+        self.d_model, self.num_heads, self.ff_mult = d_model, num_heads, ff_mult
         self.embed = nn.Linear(FEATURES, d_model)
         self.blocks = nn.ModuleList(_NearBlock(d_model, num_heads, ff_mult) for _ in range(num_layers))
         self.norm = nn.LayerNorm(d_model)

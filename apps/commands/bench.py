@@ -54,6 +54,37 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "tracing_mastery",
         "what monotone mastery costs, how true bands are, what recommendations lead to",
     ),
+    "tsp": (
+        "..geometry.bench_tsp",
+        "tsp",
+        "tours by the network, by search and by other solvers: gap against CPU time, in one run",
+    ),
+    "hull": ("..geometry.bench_hull", "hull", "convex hulls by pointers of several kinds, and qhull"),
+    "delaunay": (
+        "..geometry.bench_delaunay",
+        "delaunay",
+        "Delaunay triangulations by pointers of several kinds, and qhull",
+    ),
+    "geometry-parts": (
+        "..geometry.bench_parts",
+        "geometry_parts",
+        "memory layers as encoders and decoders of pointer networks, at equal CPU time",
+    ),
+    "geometry-onnx": (
+        "..geometry.bench_onnx",
+        "geometry_onnx",
+        "tours of the shipped graphs beside those of torch, and what both cost",
+    ),
+    "geometry-properties": (
+        "..geometry.bench_properties",
+        "geometry_properties",
+        "thousands of odd cases: every answer valid, every bound below",
+    ),
+    "tsp-routes": (
+        "..geometry.bench_routes",
+        "tsp_routes",
+        "learning what drivers' routes cost them: agreement with routes held back",
+    ),
     "tsp-search": (
         "..geometry.bench_search",
         "tsp_search",

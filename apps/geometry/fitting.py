@@ -111,6 +111,7 @@ def finish(
     module = module.cpu().eval()
     hp = data.hparams
     training: dict[str, Any] = {
+        "model": module.title,
         "data": data.source,
         "split": f"sizes {min(data.shares)} to {max(data.shares)}, chosen on other instances of the same kinds",
         "seed": hp.seed,

@@ -30,18 +30,19 @@ def fit_report(
 ) -> Report:
     """Figures of the bundle, its learning curve, and an instance that was chosen on with its answer."""
     task = open_bundle(bundle).task
-    page = Report(f"{TITLES[task]} by a pointer in the local frame")
+    page = Report(TITLES[task])
     page.add(
         "How good it is",
         f"Trained on {data.source}.",
-        "The frame in which the network sees the points is an inductive bias: it holds no place, size or direction, "
-        "so what is learned at one size is known at others.",
+        "A local frame, where the network sees the points in one, is an inductive bias: it holds no place, size or "
+        "direction, so what is learned at one size is known at others.",
         rows=rows,
     )
     curve = _curve(log)
     if curve is not None:
         page.add("How it learned", figure=curve)
-    page.add("What it answers", figure=_answer(task, bundle, data))
+    if task != "delaunay" or "apex.onnx" in open_bundle(bundle).manifest["files"]:
+        page.add("What it answers", figure=_answer(task, bundle, data))
     return page
 
 

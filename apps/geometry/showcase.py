@@ -36,7 +36,7 @@ def showcase(out: Path) -> list[dict[str, object]]:
     solved = {method: tours.solve(problems, method) for method in METHODS}
     best = [min(one.length for one in found) for found in zip(*solved.values(), strict=True)]
     rows: list[dict[str, object]] = [
-        {"method": method}
+        dict[str, object](method=method)
         | {one.name: f"{one.length / b - 1:+.2%}" for one, b in zip(found, best, strict=True)}
         for method, found in solved.items()
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ class TourModule(TaskModule):
     @property
     def policy(self) -> PathPolicy:
         """What decodes: the averaged weights, rounded as the bundle stores them."""
-        network = copy.deepcopy(self.average.module)
+        network = cast(PathNetwork, copy.deepcopy(self.average.module))
         round_to_half(network)
         return PathPolicy(network, self.hparams.window)
 

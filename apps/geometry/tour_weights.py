@@ -17,14 +17,7 @@ _SHAPE = "d_model, num_heads, num_layers, ff_mult, window"
 def write_weights(path: Path, policy: PathPolicy) -> None:
     """Write weights, rounded to half precision, and the shape of the network that they are of."""
     network = policy.network
-    width, block = network.embed.out_features, network.blocks[0]
-    shape = [
-        width,
-        block.num_heads,
-        len(network.blocks),
-        block.feedforward[1].out_features // width,
-        policy.window,
-    ]
+    shape = [network.d_model, network.num_heads, len(network.blocks), network.ff_mult, policy.window]
     weights = {name: tensor.cpu().numpy().astype(np.float16) for name, tensor in network.state_dict().items()}
     np.savez(path, allow_pickle=False, **{_SHAPE: np.array(shape, np.int64)}, **weights)
 

@@ -46,7 +46,7 @@ class TSPSolver(BundleEstimator):
         certify: whether `solve` looks for a lower bound.
         bundle: the network before any fit: the name of a shipped bundle, or a folder.
         d_model: of `fit`, width of the network; None: 96 of points, 64 of routes.
-        max_epochs: of `fit`; None: 10 of points, of routes by their number, 10 to 40.
+        max_epochs: of `fit`; None: 10 of points, of routes by their number, 10 to 25.
         steps: of `fit` on points, training steps of an epoch.
         random_state: of everything drawn; >= 0.
         verbose: whether `fit` shows progress on stderr.
