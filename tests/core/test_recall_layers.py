@@ -46,8 +46,12 @@ def test_laws(name: str, record_property: Callable[[str, object], None]) -> None
 def test_graphs_agree_at_shapes_never_traced_and_over_50_chained_steps() -> None:
     """One model of all of them, since tracing is slow; the operation of linear attention is that of Based."""
     kinds = iter(["based", "landmark", "routing"])
+
+    def layer(d_model: int) -> Any:
+        return VARIANTS[next(kinds)](d_model)
+
     torch.manual_seed(0)
-    model = SequenceModel(8, 1, layer=lambda d: VARIANTS[next(kinds)](d), d_model=8, num_layers=3)
+    model = SequenceModel(8, 1, layer=layer, d_model=8, num_layers=3)
     example = torch.randn(3, 40, 8)
     for export in (export_window, export_step):  # each refuses a graph that differs by more than 1e-5
         assert export(model.eval(), example=example)
