@@ -45,8 +45,8 @@ _MIRAS: dict[str, Miras] = {
     "memora": Miras(retention="simplex"),
 }
 
-SHORTEST = 1e-6
-"""Added to the squared length of a key: a key of zeros stays one, with a finite gradient."""
+SHORTEST = 1e-4
+"""Added to the squared length of a key: one that is almost nothing is not blown up, rounding and all."""
 
 
 class MemoryState(NamedTuple):

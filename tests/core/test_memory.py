@@ -84,7 +84,7 @@ def test_a_pair_is_recalled_by_its_key_after_many_others() -> None:
         layer.write.bias.fill_(-30.0)  # asked, not told
         asked = torch.cat([pairs[..., :16], 0 * pairs[..., 16:]], -1)
         recalled, _ = layer(asked.flip(1), state)
-    torch.testing.assert_close(recalled.flip(1)[..., 16:], pairs[..., 16:], rtol=0, atol=1e-4)
+    torch.testing.assert_close(recalled.flip(1)[..., 16:], pairs[..., 16:], rtol=0, atol=1e-3)
 
 
 def test_reading_is_not_writing() -> None:
