@@ -29,6 +29,8 @@ from .ops.softmax_scan import NOTHING
 
 FEATURES = 11
 """Of a node: place from the head and from the tail, four distances in two scales, and what it is."""
+SMALLEST = 1e-3
+"""Of the unit of length, in units of the farthest that is seen."""
 BIASES = 3
 """Of a pair: how near, in three scales."""
 
@@ -164,7 +166,10 @@ class PathPolicy(nn.Module):
 
     def propose(self, state: PathState) -> tuple[Tensor, Offered]:
         node_BK, seen = look(state.place, state.left, state.head, state.tail, self.window)
-        log_p_B2K = torch.log_softmax(self.network(seen)[:, :2, 2:], -1)
+        logit_B2K = self.network(seen)[:, :2, 2:]
+        # distances near the least that float32 holds may overflow somewhere: then every node is as good, nearest first
+        logit_B2K = torch.where(torch.isnan(logit_B2K), torch.zeros_like(logit_B2K), logit_B2K)
+        log_p_B2K = torch.log_softmax(logit_B2K.masked_fill(~seen.real[:, None, 2:], NOTHING), -1)
         sure_B2 = log_p_B2K.amax(-1)
         at_head_B = sure_B2[:, 0] >= sure_B2[:, 1]
         log_p_BK = torch.where(at_head_B[:, None], log_p_B2K[:, 0], log_p_B2K[:, 1])
@@ -257,7 +262,10 @@ def _features(seen: Seen) -> tuple[Tensor, Tensor]:
     head_BS2 = to_frame(seen.place, head_B12, axis_B12)
     tail_BS2 = to_frame(seen.place, tail_B12, axis_B12)
     from_head_BS, from_tail_BS = _length(head_BS2), _length(tail_BS2)
-    size_B1 = (torch.minimum(from_head_BS, from_tail_BS) * window_BS).sum(1, keepdim=True) / some_B1
+    nearer_BS = torch.minimum(from_head_BS, from_tail_BS) * window_BS
+    farthest_B1 = (torch.maximum(from_head_BS, from_tail_BS) * real_BS).amax(1, keepdim=True)
+    # beside an end that is far away all nearer ones may coincide: their mean alone would blow up what is far
+    size_B1 = torch.maximum(nearer_BS.sum(1, keepdim=True) / some_B1, SMALLEST * farthest_B1)
     size_B11 = torch.where(size_B1 > 0, size_B1, torch.ones_like(size_B1))[..., None]
     far_BS2 = torch.stack([from_head_BS, from_tail_BS], -1) / size_B11
     x_BSF = torch.cat(
