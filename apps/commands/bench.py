@@ -54,6 +54,11 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "tracing_mastery",
         "what monotone mastery costs, how true bands are, what recommendations lead to",
     ),
+    "aaren-scan": (
+        "..bench_aaren",
+        "aaren_scan",
+        "Aaren's parallel form beside causal attention: time, memory and errors on one thread",
+    ),
     "tsp": (
         "..geometry.bench_tsp",
         "tsp",
