@@ -201,7 +201,8 @@ def test_near_edges_lose_little(monkeypatch):
     length = search(costs).length
     near = certify(costs, length).gap
     monkeypatch.setattr("remem.data.geometry.bound.NEAR", 200)
-    assert certify(costs, length).gap <= near <= certify(costs, length).gap + 2e-4
+    every = certify(costs, length).gap
+    assert every - 1e-12 <= near <= every + 2e-4  # the two may sum the same tree in another order
 
 
 def test_thousands_of_places_are_bounded_in_time():
