@@ -34,7 +34,7 @@ TEST = 20_261_128
 """Seed of the instances: `default_rng((TEST, seed, n, i)).random((n, 2))`. No training draws from it."""
 PER_SEED = {5: 200, 10: 200, 50: 100, 200: 20, 1000: 4}
 """Instances of each size for each seed."""
-FAITHFUL_MINUTES = 3.0
+FAITHFUL_MINUTES = 1.0
 """CPU time of training of each faithful pointer network, about that of the shipped one."""
 
 PAPER = {5: (80.7, 93.0), 10: (22.6, 81.3), 50: (0.0, 52.8)}

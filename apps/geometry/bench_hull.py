@@ -34,7 +34,7 @@ PER_SEED = {5: 200, 10: 200, 50: 200, 100: 200, 200: 100, 500: 100}
 OTHERS = (("clustered", 200), ("grid", 200), ("grid", 1000), ("circle", 200))
 """Kinds and sizes of 20 instances each that are not uniform: lattices have corners and points on one line, circles
 corners alone."""
-FAITHFUL_MINUTES = 3.0
+FAITHFUL_MINUTES = 1.0
 """CPU time of training of each faithful pointer network, about that of the shipped one."""
 
 PAPER = {
