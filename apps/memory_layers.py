@@ -1,7 +1,9 @@
 """Every memory layer of `remem.core` with options chosen once, for the benches that compare them on the applications.
 
 Windows and budgets hold about 64 steps, all of a small point set and a part of a battery's life or a student's
-answers; so what a layer keeps of the steps before is what is compared.
+answers. The layers differ in size; `at_equal_size` makes up for it in the feed-forward part behind them.
+
+Shape legend: B batch, T time, D model width.
 """
 
 from __future__ import annotations
@@ -9,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+from torch import Tensor, nn
+
+from ..core.blocks import Block
 from ..core.layers.aaren import Aaren
 from ..core.layers.attention import CausalAttention
 from ..core.layers.based import Based
@@ -20,8 +26,12 @@ from ..core.layers.memory import Memory
 from ..core.layers.memory_context import MemoryAsContext
 from ..core.layers.routing import RoutingAttention
 from ..core.layers.titans_blocks import MemoryAsGate, MemoryAsLayer
-from ..core.state import SequenceLayer
+from ..core.state import SequenceLayer, State
 
+D_MODEL = 32
+"""Width of the layers."""
+PARAMETERS = 14_000
+"""Of a block at equal size, norms and feed-forward part included."""
 HEADS = 2
 WINDOW = 64
 """Steps that softmax attention sees: alone, in four blocks beside the current one, in four clusters together."""
@@ -54,3 +64,53 @@ LAYERS: dict[str, Callable[[int], SequenceLayer]] = {
     "Titans as layer": partial(MemoryAsLayer, num_heads=HEADS, window=SHORT),
 }
 """Name -> makes a layer of a width."""
+
+
+class NoMemory(nn.Module):
+    """A layer that remembers nothing: its output is 0, so a block around it is a feed-forward part alone.
+
+    Args:
+        d_model: width D; not needed.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        return ()
+
+    def forward(
+        self, x_BTD: Tensor, state: State = None, *, mask_BT: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        return torch.zeros_like(x_BTD), ()
+
+    def step(self, x_BD: Tensor, state: State, *, mask_B: Tensor | None = None) -> tuple[Tensor, State]:
+        return torch.zeros_like(x_BD), ()
+
+
+def at_equal_size(block: Block, parameters: int) -> Block:
+    """The block with a feed-forward part just so wide that it has about so many parameters; returns it.
+
+    Raises:
+        ValueError: where the layer alone has more.
+    """
+    norm, _, _, last, dropout = block.feedforward
+    d_model = len(last.get_parameter("bias"))
+    others = count(block) - count(block.feedforward) + 3 * d_model  # norm and last bias stay
+    hidden = round((parameters - others) / (2 * d_model + 1))
+    if hidden < 1:
+        raise ValueError(
+            f"at_equal_size: {type(block.layer).__name__} of width {d_model} leaves no room for a feed-forward part in "
+            f"{parameters} parameters; give at least {others + 2 * d_model + 1}"
+        )
+    block.feedforward = nn.Sequential(
+        norm, nn.Linear(d_model, hidden), nn.GELU(), nn.Linear(hidden, d_model), dropout
+    )
+    return block
+
+
+def count(module: nn.Module) -> int:
+    """Trained parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
