@@ -53,7 +53,7 @@ STEP_TRACE, STEP_PROBES, STEP_CHAIN = 3, (1, 2, 2 * 3 + 1), 50
 LOUD, LOUD_TOLERANCE = 10.0, 1e-3
 """Factor on the inputs of the last probe, which spreads the scores; scores that large round in any float32 program."""
 
-ADVICE = "Look for a Python loop or a size that depends on the length: tracing freezes it"
+ADVICE = "Look for a Python loop or a size that depends on the length, or len(x) for x.shape[0]: tracing freezes it"
 
 
 class ExportError(ValueError):

@@ -1,7 +1,15 @@
 """A memory layer of your own: a state, three methods, and the laws that every layer obeys.
 
-Run it:  python examples/own_layer.py
-Train it: remem battery fit --model.layer=own_layer.LeakyMean   (with this folder on PYTHONPATH)
+Run it: python examples/own_layer.py
+
+Train it, with this folder on PYTHONPATH: on the life of cells, on the answers of students, and as what a hull pointer
+remembers of the points it took (as --model.encoder it reads the points in their order):
+
+    remem battery fit --model.layer=own_layer.LeakyMean
+    remem tracing fit --model.layer=own_layer.LeakyMean
+    remem hull fit --config=pointer_network --model.kind=any --model.decoder=own_layer.LeakyMean
+
+Its options follow its name: --model.layer.init_args.span=30
 """
 
 from typing import NamedTuple
@@ -29,9 +37,8 @@ class LeakyMean(nn.Module):
         return LeakyState(empty_state(batch_size, 1, self.d_model, device=device, dtype=dtype))
 
     def forward(self, x_BTD: Tensor, state: LeakyState | None = None, *, mask_BT: Tensor | None = None):
-        state = (
-            self.init_state(len(x_BTD), device=x_BTD.device, dtype=x_BTD.dtype) if state is None else state
-        )
+        if state is None:  # shape[0], not len(): that would fix the batch when a graph is traced
+            state = self.init_state(x_BTD.shape[0], device=x_BTD.device, dtype=x_BTD.dtype)
         s_BHT = x_BTD[:, None, :, 0] * 0
         mean_BHTD, after = softmax_scan(
             s_BHT, x_BTD[:, None], state.mean, decay_BHT=s_BHT + 1 / self.span, mask_BT=mask_BT

@@ -131,7 +131,7 @@ class MemoryAsContext(nn.Module):
         """What one call brings of one segment, each token at its place."""
         kv_BCE = torch.where(real_BC[..., None], self._kv(x_BCD, state).to(state.kv.dtype), state.kv)
         number_C = torch.arange(self.segment, device=x_BCD.device)
-        causal_BCC = (number_C <= number_C[:, None]).expand(len(x_BCD), -1, -1)
+        causal_BCC = (number_C <= number_C[:, None]).expand(x_BCD.shape[0], -1, -1)
         y_BCD = self._attend(x_BCD, kv_BCE, causal_BCC)
         m_BCD, memory = self.memory(y_BCD, state.memory, mask_BT=real_BC)
         return self.gate(y_BCD, m_BCD), self._after(kv_BCE, real_BC.sum(1), memory, state)

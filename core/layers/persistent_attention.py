@@ -94,7 +94,9 @@ def attend(
     q_BTD: Tensor, kv_BSE: Tensor, persistent_PE: Tensor, allowed_BTS: Tensor, num_heads: int
 ) -> Tensor:
     """Softmax attention (B, T, D) to the allowed ones of the keys and to all persistent ones."""
-    kv_BSE = torch.cat([persistent_PE.to(q_BTD.dtype).expand(len(q_BTD), -1, -1), kv_BSE.to(q_BTD.dtype)], 1)
+    kv_BSE = torch.cat(
+        [persistent_PE.to(q_BTD.dtype).expand(q_BTD.shape[0], -1, -1), kv_BSE.to(q_BTD.dtype)], 1
+    )
     allowed_BTS = F.pad(allowed_BTS, (len(persistent_PE), 0), value=True)
     k_BHSK, v_BHSK = kv_BSE.unflatten(-1, (2, num_heads, -1)).permute(2, 0, 3, 1, 4)
     q_BHTK = q_BTD.unflatten(-1, (num_heads, -1)).transpose(1, 2)
