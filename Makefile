@@ -5,6 +5,11 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3
 WORKERS ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := cyclers,dev,docs
+# kernels for GPUs are tested without one, too; their compiler comes for Linux on x86-64
+ifeq ($(shell uname -sm),Linux x86_64)
+EXTRAS := $(EXTRAS),kernels
+endif
 BUILD := build
 
 # Real data sets, where they lie beside the clone; tests that need them skip themselves elsewhere.
@@ -54,5 +59,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv $(VENV); \
 	fi
 	@echo "make: installing into $(VENV) (a few minutes the first time)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cyclers,dev,docs]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@

@@ -3,7 +3,11 @@
 - "auto": the fastest that is there, and what can be traced while torch exports.
 - "naive": the loop over time, the oracle.
 - "scan": the parallel form in plain torch, on any device.
-- "fused": one pass in machine code (CPU, numba). Asked for but missing is an error, never something slower.
+- "fused": one pass in machine code (CPU, numba).
+- "triton": the kernels of `core.kernels` (CUDA; on a CPU with TRITON_INTERPRET=1, to try them).
+
+"fused" or "triton" asked for but missing is an error, never something slower; operations that have no such form run in
+the form that "auto" would choose.
 
 A graph that torch exports must hold for every length and in every runtime, so no backend changes what is exported. The
 environment variable REMEM_BACKEND holds for a process, `use_backend` for a block of code.
@@ -22,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-BACKENDS = ("auto", "naive", "scan", "fused")
+BACKENDS = ("auto", "naive", "scan", "fused", "triton")
 
 
 def asked_by_environment() -> str:
@@ -47,22 +51,22 @@ def use_backend(name: str) -> Iterator[None]:
         _asked = before
 
 
-def softmax_form(v: Tensor, *, fits: bool) -> Literal["naive", "parallel", "blocked", "fused"]:
-    """The form of `softmax_scan` for values `v`: "naive", "parallel", "blocked" or "fused".
+def softmax_form(v: Tensor, *, fits: bool) -> Literal["naive", "parallel", "blocked", "fused", "triton"]:
+    """The form of `softmax_scan` for values `v`: "naive", "parallel", "blocked", "fused" or "triton".
 
     Args:
         v: the values.
-        fits: nothing about the call needs more than the fused form has (`fused_scan.fits`).
+        fits: nothing about the call needs more than the fused and triton forms have (`fused_scan.fits`).
     """
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
         return "blocked"
     asked = _known(_asked, "REMEM_BACKEND")
     if asked == "auto":
+        if fits and _on_gpu(v):
+            return "triton"
         fused = fits and v.device.type == "cpu" and not torch.jit.is_tracing() and not missing()
         return "fused" if fused else "parallel"
-    if asked == "fused":
-        return "fused"
-    return "naive" if asked == "naive" else "parallel"
+    return "parallel" if asked == "scan" else asked
 
 
 def require_fused(v: Tensor) -> None:
@@ -73,6 +77,47 @@ def require_fused(v: Tensor) -> None:
         raise ValueError(f"backend 'fused': wanted tensors on the CPU, got {v.device}; use 'auto' or 'scan'")
     if missing():
         raise ValueError(f"backend 'fused': numba cannot be loaded ({missing()}); install it, or use 'auto'")
+
+
+def require_triton(x: Tensor) -> None:
+    """Raises:
+    ValueError: where kernels cannot run on `x`.
+    """
+    if missing_triton():
+        raise ValueError(
+            f"backend 'triton': triton cannot be loaded ({missing_triton()}); install remem[kernels], or use 'auto'"
+        )
+    if x.device.type != "cuda" and not (x.device.type == "cpu" and interpreted()):
+        raise ValueError(
+            f"backend 'triton': wanted tensors on a CUDA device, got {x.device}; use 'auto' or 'scan', or to try the"
+            " kernels on a CPU set TRITON_INTERPRET=1 before Python starts"
+        )
+
+
+def _on_gpu(x: Tensor) -> bool:
+    """Whether "auto" means kernels."""
+    return x.device.type == "cuda" and not torch.jit.is_tracing() and not missing_triton()
+
+
+@torch.compiler.assume_constant_result
+def missing_triton() -> str:
+    """Why there are no kernels on this machine; empty where there are."""
+    return _missing_triton()
+
+
+@cache
+def _missing_triton() -> str:
+    try:
+        import_module("..kernels.softmax_scan_triton", __package__)
+    except ImportError as error:
+        return str(error)
+    return ""
+
+
+@torch.compiler.assume_constant_result
+def interpreted() -> bool:
+    """Whether kernels run on the CPU, step by step in Python."""
+    return import_module("..kernels.softmax_scan_triton", __package__).INTERPRETED
 
 
 @torch.compiler.assume_constant_result

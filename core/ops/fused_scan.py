@@ -44,14 +44,14 @@ def fused_scan(
     batch, heads, length, _ = v_BHTD.shape
     dtype = accumulator_dtype(v_BHTD.dtype)
     mask = None if mask_BT is None else mask_BT.expand(batch, length)
-    m, u, w = (_as(part, dtype, (batch, heads, *part.shape[2:])) for part in state)
-    s, v = _as(s_BHT, dtype, (batch, heads, length)), _as(v_BHTD, dtype, v_BHTD.shape)
-    decay = None if decay_BHT is None else _as(decay_BHT, dtype, (batch, heads, length))
+    m, u, w = (as_shape(part, dtype, (batch, heads, *part.shape[2:])) for part in state)
+    s, v = as_shape(s_BHT, dtype, (batch, heads, length)), as_shape(v_BHTD, dtype, v_BHTD.shape)
+    decay = None if decay_BHT is None else as_shape(decay_BHT, dtype, (batch, heads, length))
     inputs = (s, v, m, u, w, decay)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     by_time = v_BHTD.transpose(1, 2).is_contiguous()
     # a torch operation made in Python costs 0.1 ms more a call: it is there for those who trace
-    scan = _scan if _traced(v_BHTD) else _Scan.apply if keep else _run_scan
+    scan = _scan if traced(v_BHTD) else _Scan.apply if keep else _run_scan
     o_BHTD, m_BH, u_BH, w_BHD, _ = scan(*inputs, mask, by_time, keep)
     return o_BHTD, m_BH.detach(), u_BH, w_BHD  # m is a choice of units: see softmax_scan
 
@@ -96,7 +96,7 @@ def _scan_outputs(
     rows, inner = (batch, heads) if by_time else (batch * heads, 1)
     kept = v.new_empty((rows, length + 1, inner, 2) if keep else (0, 0, 0, 0), dtype=torch.float64)
     m, u, w = (x.detach().clone(memory_format=torch.contiguous_format) for x in (m, u, w))
-    return _empty_like(v, by_time), m, u, w, kept
+    return empty_like(v, by_time), m, u, w, kept
 
 
 def _run_backward(
@@ -150,20 +150,20 @@ def _backward_outputs(
     decays: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The outputs of `_run_backward` before it fills them: empty, but for copies of `to_u` and `to_w`."""
-    to_s = _empty_like(v[..., 0], by_time)
-    to_decay = _empty_like(v[..., 0], by_time) if decays else v.new_empty(0)
+    to_s = empty_like(v[..., 0], by_time)
+    to_decay = empty_like(v[..., 0], by_time) if decays else v.new_empty(0)
     to_u, to_w = (x.detach().clone(memory_format=torch.contiguous_format) for x in (to_u, to_w))
-    return to_s, _empty_like(v, by_time), to_decay, to_u, to_w
+    return to_s, empty_like(v, by_time), to_decay, to_u, to_w
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.by_time, ctx.keep = inputs
     ctx.set_materialize_grads(False)
     if ctx.keep:
         ctx.save_for_backward(*tensors, *output)
 
 
-def _gradients(
+def gradients(
     run_backward: Callable[..., tuple[Tensor, ...]], ctx: Any, *to: Tensor | None
 ) -> tuple[Any, ...]:
     """Gradients to the inputs of `_run_scan` from those to its outputs."""
@@ -205,12 +205,12 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         output = _run_scan(*inputs)
-        _remember(ctx, inputs, output)
+        remember(ctx, inputs, output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *to: Tensor | None) -> tuple[Any, ...]:
-        return _gradients(_run_backward, ctx, *to)
+        return gradients(_run_backward, ctx, *to)
 
 
 _scan = torch.library.custom_op("remem::softmax_scan", _run_scan, mutates_args=(), device_types="cpu")
@@ -219,10 +219,10 @@ _scan_backward = torch.library.custom_op(
 )
 _scan.register_fake(_scan_outputs)
 _scan_backward.register_fake(_backward_outputs)
-_scan.register_autograd(partial(_gradients, _scan_backward), setup_context=_remember)
+_scan.register_autograd(partial(gradients, _scan_backward), setup_context=remember)
 
 
-def _traced(v: Tensor) -> bool:
+def traced(v: Tensor) -> bool:
     """Whether the tensors may be stand-ins: under torch.compile, in fake or counting modes."""
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or type(v) not in (Tensor, Parameter)
 
@@ -234,13 +234,13 @@ def _looked_into() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
-def _as(x: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def as_shape(x: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """`x` of that type and, repeated, of that shape; `x` itself where it is so already."""
     x = x if x.dtype == dtype else x.to(dtype)
     return x if x.shape == shape else x.expand(shape)
 
 
-def _empty_like(x_BHT_: Tensor, by_time: bool) -> Tensor:
+def empty_like(x_BHT_: Tensor, by_time: bool) -> Tensor:
     """An empty tensor of that shape, laid out as `by_time` says."""
     if not by_time:
         return torch.empty_like(x_BHT_, memory_format=torch.contiguous_format)

@@ -11,11 +11,11 @@ a single step is the segment (s, 1, v), and "nothing seen" is (-1e30, 0, 0): nev
 NaN. m is a choice of units and not a quantity: only u e^m and w e^m mean anything, so it is detached wherever
 it is chosen, and gradients of every order stay exact.
 
-Five forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)),
+Six forms of the same numbers: `naive` (loop, the oracle), `parallel` (odd-even recursion, work O(T)),
 `blocked` (two levels, no loop over time: the one that torch.export may trace), `fused` (one pass in machine
-code on the CPU, `fused_scan`) and `softmax_step`. All compute in float32 (float64 for float64) or wider, under
-autocast too. With s = 0 and g = gap / tau this is a bias-corrected
-moving average over irregular times.
+code on the CPU, `fused_scan`), `triton` (one pass on a GPU, `kernels.softmax_scan`) and `softmax_step`. All
+compute in float32 (float64 for float64) or wider, under autocast too. With s = 0 and g = gap / tau this is a
+bias-corrected moving average over irregular times.
 
 Source: Feng et al. 2024, "Attention as an RNN" (arXiv 2405.13956); decay is ours.
 Shape legend: B batch, H heads, T time, D value width; N blocks of C steps; E = D + 1, numerator and denominator.
@@ -29,8 +29,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels.softmax_scan import triton_scan
 from ..state import accumulator_dtype
-from ._backend import require_fused, softmax_form
+from ._backend import require_fused, require_triton, softmax_form
 from .fused_scan import fits, fused_scan
 
 NOTHING = -1e30
@@ -69,7 +70,7 @@ def softmax_scan(
     *,
     decay_BHT: Tensor | None = None,
     mask_BT: Tensor | None = None,
-    form: Literal["auto", "naive", "parallel", "blocked", "fused"] = "auto",
+    form: Literal["auto", "naive", "parallel", "blocked", "fused", "triton"] = "auto",
 ) -> tuple[Tensor, SoftmaxState]:
     """Softmax-weighted mean of the values over every prefix, continuing from `state`.
 
@@ -80,16 +81,16 @@ def softmax_scan(
         decay_BHT: amounts >= 0 by which every earlier score falls at each step (broadcast over B, H, T).
         mask_BT: True on real steps; the others change nothing. A prefix without a real step gives 0.
         form: "auto" is "blocked" while torch exports, and otherwise what `_backend` chooses: "fused" on a CPU
-            with numba, else "parallel".
+            with numba, "triton" on a GPU with triton, else "parallel".
 
     Returns:
         o_BHTD in the type of `v_BHTD`, and the state after the last step.
 
     Raises:
-        ValueError: where `form` is unknown, or "fused" and missing.
+        ValueError: where `form` is unknown, or "fused" or "triton" and missing.
     """
-    if form not in ("auto", "fused", *_FORMS):
-        raise ValueError(f"softmax_scan: form is {form!r}; use one of {['auto', *_FORMS, 'fused']}")
+    if form not in ("auto", "fused", "triton", *_FORMS):
+        raise ValueError(f"softmax_scan: form is {form!r}; use one of {['auto', *_FORMS, 'fused', 'triton']}")
     batch, heads, _, width = v_BHTD.shape
     if state is None:
         state = empty_state(batch, heads, width, device=v_BHTD.device, dtype=v_BHTD.dtype)
@@ -99,6 +100,10 @@ def softmax_scan(
         require_fused(v_BHTD)
         o_BHTD, *after = fused_scan(s_BHT, v_BHTD, state, decay_BHT, mask_BT)
         return o_BHTD.to(v_BHTD.dtype), SoftmaxState(*after)
+    if form == "triton":
+        require_triton(v_BHTD)
+        o_BHTD, *after = triton_scan(s_BHT, v_BHTD, state, decay_BHT, mask_BT)
+        return o_BHTD, SoftmaxState(*after)
     steps = _leaves(s_BHT, v_BHTD, decay_BHT, None if mask_BT is None else mask_BT[:, None])
     before = _Segment(steps.g.new_zeros(()), state.m, torch.cat([state.w, state.u[..., None]], -1))
     n_BHTE, m_BH, n_BHE = _FORMS[form](before, steps)

@@ -1,0 +1,242 @@
+"""The Triton kernels against the loops in torch: on a GPU where there is one, else in triton's interpreter on the CPU.
+
+tests/conftest.py turns the interpreter on. It takes a millisecond a number, so shapes are tiny, and constants that
+cut the work are made smaller for some tests, so that several pieces meet.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from remem.core import Aaren
+from remem.core.ops import SoftmaxState, _backend, empty_state, softmax_scan
+
+pytest.importorskip("triton", reason="triton is not installed (extra: kernels)")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+on_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")
+pytestmark = pytest.mark.skipif(
+    DEVICE == "cpu" and not _backend.interpreted(), reason="needs a CUDA device, or TRITON_INTERPRET=1"
+)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory() -> Iterator[None]:
+    """Memory that torch gives out is full of NaN: what a kernel does not write is seen."""
+    if DEVICE == "cpu":
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        torch.use_deterministic_algorithms(True)
+        yield
+        torch.use_deterministic_algorithms(False)
+    else:
+        yield
+
+
+def scan_inputs(
+    batch: int, time: int, *, width: int = 3, scale: float = 5.0, layout: str = "time first"
+) -> dict[str, Tensor]:
+    """s, v, decay, mask with one masked row, m, u, w of a state in the middle of something."""
+    random = torch.Generator().manual_seed(batch + time)
+
+    def heads(x_BTH_: Tensor) -> Tensor:
+        x_BHT_ = x_BTH_.to(DEVICE).transpose(1, 2)
+        return x_BHT_ if layout == "time first" else x_BHT_.contiguous()
+
+    mask = torch.rand(batch, time, generator=random) < 0.7
+    mask[0] = False
+    x = {
+        "s": heads(scale * torch.randn(batch, time, 2, generator=random)),
+        "v": heads(torch.randn(batch, time, 2, width, generator=random)),
+        "decay": heads(torch.rand(batch, time, 2, generator=random)),
+        "mask": mask,
+        "m": torch.randn(batch, 2, generator=random),
+        "u": torch.rand(batch, 2, generator=random) + 1,
+        "w": torch.randn(batch, 2, width, generator=random),
+    }
+    return {name: t.to(DEVICE) for name, t in x.items()}
+
+
+def scan(form: str, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """o, and the state in units that do not depend on the form."""
+    state = SoftmaxState(x["m"], x["u"], x["w"]) if "m" in x else None
+    o, after = softmax_scan(x["s"], x["v"], state, decay_BHT=x.get("decay"), mask_BT=x.get("mask"), form=form)
+    unit = torch.exp(after.m - after.m.detach().double().amax()).to(after.u.dtype)
+    return o, after.u * unit, after.w * unit[..., None]
+
+
+def gradients(form: str, x: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a random combination of all outputs, by name of the input."""
+    leaves = {name: t.detach().requires_grad_(t.is_floating_point()) for name, t in x.items()}
+    random = torch.Generator().manual_seed(5)
+    outputs = scan(form, leaves)
+    loss = sum((torch.randn(y.shape, generator=random).to(y) * y).sum() for y in outputs)
+    wanted = {name: t for name, t in leaves.items() if t.requires_grad}
+    found = torch.autograd.grad(loss, list(wanted.values()), materialize_grads=True)  # T may be 0
+    return dict(zip(wanted, found, strict=True))
+
+
+def widened(x: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.double() if t.is_floating_point() else t for name, t in x.items()}
+
+
+def compare(x: dict[str, Tensor], *, gradient: float = 1e-5) -> None:
+    """Values and gradients in float32 beside the loop in float64."""
+    for got, wanted in zip(scan("triton", x), scan("naive", widened(x)), strict=True):
+        torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-6)
+    if not x["s"].numel() and "m" not in x:
+        return  # nothing that a gradient could reach
+    exact = gradients("naive", widened(x))
+    for name, got in gradients("triton", x).items():
+        torch.testing.assert_close(got.double(), exact[name], rtol=1e-5, atol=gradient, msg=name)
+
+
+@pytest.mark.parametrize("time", [0, 1, 13])
+@pytest.mark.parametrize("without", [(), ("mask", "decay"), ("m", "u", "w")])
+def test_scan_as_the_loop(time: int, without: tuple[str, ...]) -> None:
+    x = scan_inputs(2, time, layout="heads first" if without else "time first")
+    compare({name: t for name, t in x.items() if name not in without})
+
+
+@pytest.mark.parametrize("order", ["random", "ascending"])
+def test_scan_at_scores_of_size_300(order: str) -> None:
+    x = scan_inputs(1, 37, scale=300.0)
+    x = {"s": x["s"].sort(-1).values if order == "ascending" else x["s"], "v": x["v"]}
+    compare(x)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several chunks of scores, parts of time and blocks of the width, as for long sequences."""
+    from remem.core.kernels import softmax_scan_triton as programs
+
+    monkeypatch.setattr(programs, "CHUNK", 8)
+    monkeypatch.setattr(programs, "walk", lambda *_: programs.Walk(tile=4, block=2, part=8))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_scan_in_chunks_parts_and_blocks() -> None:
+    compare(scan_inputs(2, 27, width=5))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_scan_in_pieces_with_the_state_handed_over() -> None:
+    x = scan_inputs(2, 11)
+    s, v, decay, mask = x["s"], x["v"], x["decay"], x["mask"]
+    whole, end = softmax_scan(s, v, decay_BHT=decay, mask_BT=mask, form="triton")
+    state, pieces = None, []
+    for a, b in ((0, 1), (1, 1), (1, 7), (7, 11)):
+        o, state = softmax_scan(
+            s[..., a:b],
+            v[..., a:b, :],
+            state,
+            decay_BHT=decay[..., a:b],
+            mask_BT=mask[:, a:b],
+            form="triton",
+        )
+        pieces.append(o)
+    torch.testing.assert_close(torch.cat(pieces, 2), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(state.w, end.w, rtol=2e-5, atol=1e-6)
+
+
+def test_scan_never_looks_at_masked_steps() -> None:
+    x = scan_inputs(2, 9)
+    clean = scan("triton", x), gradients("triton", x)
+    hidden = ~x["mask"][:, None, :]
+    dirty = x | {
+        "s": x["s"].masked_fill(hidden, torch.nan),
+        "v": x["v"].masked_fill(hidden[..., None], torch.nan),
+        "decay": x["decay"].masked_fill(hidden, torch.nan),
+    }
+    for got, wanted in zip(scan("triton", dirty), clean[0], strict=True):
+        assert torch.equal(got, wanted)
+    for name, got in gradients("triton", dirty).items():
+        assert torch.equal(got, clean[1][name]), name
+
+
+def test_scan_keeps_types_and_layouts() -> None:
+    x = scan_inputs(1, 9)
+    exact, _ = softmax_scan(x["s"], x["v"], form="triton")
+    assert exact.transpose(1, 2).is_contiguous()  # as v: a layer's output needs no copy
+    narrow = x["v"].bfloat16().requires_grad_()
+    o, state = softmax_scan(x["s"].bfloat16(), narrow, form="triton")
+    o.sum().backward()
+    assert (o.dtype, narrow.grad.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert {part.dtype for part in state} == {torch.float32}
+    wanted, after = softmax_scan(x["s"].bfloat16(), narrow.detach(), form="naive")
+    torch.testing.assert_close(o, wanted, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(state.w, after.w, rtol=1e-5, atol=1e-5)  # sums are not narrow
+    thirds = torch.stack([x["v"]] * 3, 2)[:, :, 1]  # values among queries and keys: any strides
+    assert torch.equal(softmax_scan(x["s"], thirds, form="triton")[0], exact)
+    wide, _ = softmax_scan(x["s"].double(), x["v"].double(), form="triton")
+    exact, _ = softmax_scan(x["s"].double(), x["v"].double(), form="naive")
+    torch.testing.assert_close(wide, exact, rtol=1e-13, atol=1e-13)
+
+
+def test_scan_has_second_derivatives() -> None:
+    def twice(form: str) -> Tensor:
+        x = torch.linspace(-1, 1, 10, dtype=torch.float64, device=DEVICE).view(1, 2, 5).requires_grad_()
+        o, _ = softmax_scan(x, torch.stack([x.sin(), x**2], -1), form=form)
+        (first,) = torch.autograd.grad(o.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    torch.testing.assert_close(twice("triton"), twice("naive"))
+
+
+def test_compiled_layer_holds_the_operation() -> None:
+    torch.manual_seed(0)
+    layer, x_BTD = Aaren(4, num_heads=1, decay=True).to(DEVICE), torch.randn(2, 6, 4, device=DEVICE)
+    parts = [x_BTD.requires_grad_(), *layer.parameters()]
+    with _backend.use_backend("triton"):
+        whole = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        y_BTD, _ = whole(x_BTD)
+        found = torch.autograd.grad(y_BTD.square().sum(), parts)
+    eager_BTD, _ = layer(x_BTD)
+    torch.testing.assert_close(y_BTD, eager_BTD)
+    for got, wanted in zip(found, torch.autograd.grad(eager_BTD.square().sum(), parts), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_triton_asked_for_runs_or_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = scan_inputs(1, 3)
+    with _backend.use_backend("triton"):
+        o, _ = softmax_scan(x["s"].requires_grad_(), x["v"])
+    assert "kernels" in type(o.grad_fn).__module__ or type(o.grad_fn).__name__ == "_ScanBackward"
+    with pytest.raises(ValueError, match=r"'triton'.*CUDA device, got meta"):
+        softmax_scan(x["s"].to("meta"), x["v"].to("meta"), form="triton")
+    monkeypatch.setattr(_backend, "missing_triton", lambda: "no module named triton")
+    with pytest.raises(ValueError, match=r"'triton'.*no module named triton.*install remem\[kernels\]"):
+        softmax_scan(x["s"], x["v"], form="triton")
+
+
+def test_auto_takes_kernels_on_a_gpu_where_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    v = torch.empty(1, 2, 3, 4, device="meta")
+    assert _backend.softmax_form(v, fits=True) == "parallel"
+    monkeypatch.setattr(_backend, "_on_gpu", lambda _: True)
+    assert _backend.softmax_form(v, fits=True) == "triton"
+    assert _backend.softmax_form(v, fits=False) == "parallel"
+
+
+def test_import_of_core_does_not_load_triton() -> None:
+    # torch itself loads it with its compiler, so all that counts is our own part
+    script = (
+        "import sys, remem.core; sys.exit(any('_triton' in m for m in sys.modules if m.startswith('remem')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@on_gpu
+def test_scan_of_a_long_sequence_on_the_device() -> None:
+    """Everything is cut into pieces here: chunks, tiles, blocks, and parts in the row of batch 1."""
+    for batch in (1, 40):
+        x = scan_inputs(batch, 5000, width=80)
+        for got, wanted in zip(scan("triton", x), scan("parallel", widened(x)), strict=True):
+            torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-6)
+        exact = gradients("parallel", widened(x))
+        for name, got in gradients("triton", x).items():
+            torch.testing.assert_close(got.double(), exact[name], rtol=1e-4, atol=1e-4, msg=name)
+    assert empty_state(1, 2, 3, device=torch.device(DEVICE)).w.device.type == "cuda"
