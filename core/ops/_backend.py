@@ -66,7 +66,31 @@ def softmax_form(v: Tensor, *, fits: bool) -> Literal["naive", "parallel", "bloc
             return "triton"
         fused = fits and v.device.type == "cpu" and not torch.jit.is_tracing() and not missing()
         return "fused" if fused else "parallel"
-    return "parallel" if asked == "scan" else asked
+    if asked in ("fused", "triton"):
+        return "fused" if asked == "fused" else "triton"
+    return "naive" if asked == "naive" else "parallel"
+
+
+def takes_kernel(x: Tensor, *, fits: bool) -> bool:
+    """Whether an operation that has a kernel and a form in torch runs the kernel, for tensors like `x`.
+
+    Args:
+        x: what is computed with.
+        fits: nothing about the call needs more than the kernel has.
+
+    Raises:
+        ValueError: where kernels are asked for but cannot run on `x`.
+    """
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        return False
+    asked = _known(_asked, "REMEM_BACKEND")
+    if asked == "triton":
+        require_triton(x)
+        if x.dtype != torch.float32:
+            raise ValueError(
+                f"backend 'triton': wanted states in float32, got {x.dtype}; use 'auto' or 'scan'"
+            )
+    return fits and (asked == "triton" or (asked == "auto" and x.dtype == torch.float32 and _on_gpu(x)))
 
 
 def require_fused(v: Tensor) -> None:

@@ -12,7 +12,8 @@ system: exact, so the size of the chunk changes the speed and nothing else. With
 the error of its own key down and nothing grows.
 
 Three forms of the same numbers: `naive` (loop, the oracle; a Scan while torch exports), `chunk`, and `delta_step`. All
-compute in the type of the state, under autocast too.
+compute in the type of the state, under autocast too. Where `_backend` says so, what goes from chunk to chunk is a
+kernel (`kernels.chunk_walk`).
 
 Source: Schlag et al. 2021 (arXiv 2102.11174); Yang et al. 2024, "Gated Delta Networks" (arXiv 2412.06464) and
 "Parallelizing linear transformers with the delta rule" (arXiv 2406.06484).
@@ -26,7 +27,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..kernels.chunk_walk import chunk_walk
+from ._backend import takes_kernel
 from .chunks import decays, exporting, fold, in_chunks
+from .fused_scan import looked_into
 
 CHUNK = 16
 """Steps solved for at once: where a CPU is fastest at head widths of 8 to 64."""
@@ -154,6 +158,12 @@ def _chunk(inputs: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
         end[..., :1, :],
         (end[..., 1:, :] * k).mT,
     )
+    if takes_kernel(w_BHKV, fits=not looked_into()):
+        u_BHNCV, less, read, inside, left, written = parts
+        every = chunk_walk(left[..., 0], written, less, written @ u_BHNCV, w_BHKV)
+        before = every[:, :, :-1]
+        y_BHNCV = read @ before + inside @ (u_BHNCV - less @ before)
+        return y_BHNCV.flatten(2, 3), every[:, :, -1]
     outputs = []
     for u_BHCV, less, read, inside, left, written in zip(*(x.unbind(2) for x in parts), strict=True):
         u = u_BHCV - less @ w_BHKV

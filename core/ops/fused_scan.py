@@ -30,7 +30,7 @@ from ..state import accumulator_dtype
 def fits(v_BHTD: Tensor, state: tuple[Tensor, ...]) -> bool:
     """Whether nothing is lost against plain torch: a wider state, transforms of torch.func, forward derivatives."""
     dtype = accumulator_dtype(v_BHTD.dtype)
-    return all(part.dtype == dtype for part in state) and not _looked_into()
+    return all(part.dtype == dtype for part in state) and not looked_into()
 
 
 def fused_scan(
@@ -227,7 +227,7 @@ def traced(v: Tensor) -> bool:
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or type(v) not in (Tensor, Parameter)
 
 
-def _looked_into() -> bool:
+def looked_into() -> bool:
     """Whether something runs that wants to see each operation: vmap, grad or jvp of torch.func, dual numbers."""
     if torch.compiler.is_compiling():
         return False

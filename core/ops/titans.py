@@ -19,8 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..kernels.chunk_walk import chunk_walk
+from ._backend import takes_kernel
 from .chunks import decays, exporting, fold, in_chunks, momentum_decays
 from .delta_rule import CHUNK, Form, form_of, row_times
+from .fused_scan import looked_into
 
 
 class MomentumState(NamedTuple):
@@ -137,6 +140,14 @@ def _chunk(inputs: list[Tensor], state: MomentumState) -> tuple[Tensor, Momentum
         lasting[..., -1, :1, None],
         (lasting[..., -1, 1:, None] * k).mT,
     )
+    if takes_kernel(state.w, fits=not looked_into()):
+        u_BHNCV, less, read, inside, w_left, s_taken, w_written, s_left, s_written = parts
+        scale = torch.cat([w_left, s_taken, torch.zeros_like(w_left), s_left], -1)[..., 0, :]
+        written = torch.cat([w_written, s_written], -2)
+        every = chunk_walk(scale, written, less, written @ u_BHNCV, torch.cat(state, -2))
+        before = every[:, :, :-1]
+        y_BHNCV = read @ before + inside @ (u_BHNCV - less @ before)
+        return y_BHNCV.flatten(2, 3), MomentumState(*every[:, :, -1].chunk(2, -2))
     w, s, outputs = state.w, state.s, []
     for u_BHCV, less, read, inside, w_left, s_taken, w_written, s_left, s_written in zip(
         *(x.unbind(2) for x in parts), strict=True

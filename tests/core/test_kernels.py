@@ -16,6 +16,8 @@ from torch import Tensor
 
 from remem.core import Aaren
 from remem.core.ops import SoftmaxState, _backend, empty_state, softmax_scan
+from remem.core.ops.delta_rule import delta_rule
+from remem.core.ops.titans import MomentumState, titans
 
 pytest.importorskip("triton", reason="triton is not installed (extra: kernels)")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -199,6 +201,63 @@ def test_compiled_layer_holds_the_operation() -> None:
     torch.testing.assert_close(y_BTD, eager_BTD)
     for got, wanted in zip(found, torch.autograd.grad(eager_BTD.square().sum(), parts), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def chunk_inputs(time: int, *, keys: int = 5, values: int = 3) -> tuple[list[Tensor], Tensor]:
+    """q, k, v, write, log_keep, log_momentum, w, s, and a mask."""
+    random = torch.Generator().manual_seed(time)
+    shapes = [(time, keys), (time, keys), (time, values), (time,), (time,), (time,)]
+    x = [torch.randn(2, 2, *shape, generator=random) for shape in [*shapes, (keys, values), (keys, values)]]
+    x[1] = torch.nn.functional.normalize(x[1], dim=-1)
+    x[3:6] = [x[3].sigmoid(), *(-part.exp() for part in x[4:6])]
+    mask = torch.rand(2, time, generator=random) < 0.7
+    return [part.to(DEVICE) for part in x], mask.to(DEVICE)
+
+
+def chunk_outputs(rule: str, form: str, x: list[Tensor], mask_BT: Tensor) -> list[Tensor]:
+    q, k, v, write, log_keep, log_momentum, w, s = x
+    with _backend.use_backend("triton" if form == "chunk" else "auto"):
+        options = {"mask_BT": mask_BT, "chunk_size": 4, "form": form}
+        if rule == "titans":
+            y, after = titans(q, k, v, write, log_keep, log_momentum, MomentumState(w, s), **options)
+            return [y, *after]
+        log_keep = log_keep if rule == "gated_delta" else None
+        return [*delta_rule(q, k, v, write, w, log_keep_BHT=log_keep, **options)]
+
+
+@pytest.mark.parametrize("rule", ["delta", "gated_delta", "titans"])
+@pytest.mark.parametrize("time", [0, 1, 11])
+def test_memories_in_chunks_as_the_loop_to_second_order(rule: str, time: int) -> None:
+    x, mask = chunk_inputs(time)
+    found = []
+    for form, dtype in (("chunk", torch.float32), ("naive", torch.float64)):
+        leaves = [part.to(dtype).requires_grad_() for part in x]
+        outputs = chunk_outputs(rule, form, leaves, mask)
+        random = torch.Generator().manual_seed(1)
+        loss = sum((torch.randn(y.shape, generator=random).to(y) * y).sum() for y in outputs)
+        options = {"allow_unused": True, "materialize_grads": True}
+        first = torch.autograd.grad(loss, leaves, create_graph=True, **options)
+        rough = sum(part.square().sum() for part in first)
+        second = torch.autograd.grad(rough, leaves, **options) if rough.requires_grad else ()
+        found.append([*outputs, *first, *second])
+    for got, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_memories_with_a_type_that_has_no_kernel() -> None:
+    x, mask = chunk_inputs(3)
+    with pytest.raises(ValueError, match=r"'triton'.*float32, got torch.float64"):
+        chunk_outputs("delta", "chunk", [part.double() for part in x], mask)
+
+
+def test_compiled_memory_holds_the_operation() -> None:
+    x, mask = chunk_inputs(6)
+    with _backend.use_backend("triton"):
+        whole = torch.compile(delta_rule, fullgraph=True, backend="aot_eager")
+        y, w = whole(*x[:4], x[6], mask_BT=mask)
+        y_eager, w_eager = delta_rule(*x[:4], x[6], mask_BT=mask)
+    torch.testing.assert_close(y, y_eager)
+    torch.testing.assert_close(w, w_eager)
 
 
 def test_triton_asked_for_runs_or_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
