@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 BENCHES: dict[str, tuple[str, str, str]] = {
     "battery-table": (
@@ -53,6 +54,26 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "..tracing.bench_mastery",
         "tracing_mastery",
         "what monotone mastery costs, how true bands are, what recommendations lead to",
+    ),
+    "recall": (
+        "..recall.bench",
+        "recall",
+        "what every memory layer can find again: accuracy beside bytes of state and CPU seconds",
+    ),
+    "memory-by-task": (
+        "..bench_memory_by_task",
+        "memory_by_task",
+        "which memory helps where: every layer in the battery, tracing and geometry tasks, at equal size",
+    ),
+    "landmark": (
+        "..recall.bench_landmark",
+        "landmark",
+        "landmark attention: what looking into two blocks loses, at one to eight times the trained length",
+    ),
+    "reweaving": (
+        "..recall.bench_reweaving",
+        "reweaving",
+        "attention to the states of lower layers beside one more attention layer of equal size",
     ),
     "aaren-scan": (
         "..bench_aaren",
@@ -102,6 +123,11 @@ BENCHES: dict[str, tuple[str, str, str]] = {
     ),
 }
 """Name -> module, its function `(*, seeds, root, quick) -> list of rows`, and a line for the help."""
+PLOTS: dict[str, tuple[str, str]] = {
+    "recall": ("..recall.plot", "plot_recall"),
+    "memory-by-task": ("..bench_memory_by_task_plot", "plot_memory_by_task"),
+}
+"""Name -> module and its function `(rows, path)` that draws them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -122,15 +148,26 @@ def main(argv: Sequence[str]) -> int:
         "--quick", action="store_true", help="a few rows, to try the road; not the published table"
     )
     parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help=f"draw the rows here ({', '.join(PLOTS)})"
+    )
     options = parser.parse_args(argv)
     if options.seeds < 1:
         parser.error("--seeds must be at least 1")
+    if options.plot and (options.name not in PLOTS or options.plot.suffix != ".png"):
+        parser.error(
+            f"--plot {options.plot}: wanted a name in .png, and one of the benches {', '.join(PLOTS)}"
+        )
 
     module, function, _ = BENCHES[options.name]
     print(f"{options.name}: {options.seeds} seeds", file=sys.stderr)
     rows = getattr(import_module(module, __package__), function)(
         seeds=options.seeds, root=options.root, quick=options.quick
     )
+    if options.plot:
+        module, function = PLOTS[options.name]
+        getattr(import_module(module, __package__), function)(rows, options.plot)
+        print(f"picture in {options.plot}", file=sys.stderr)
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
