@@ -18,6 +18,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..kernels.grouped_softmax import fits, triton_grouped_softmax
+from ._backend import takes_kernel
+from .fused_scan import looked_into
 from .softmax_scan import NOTHING
 
 
@@ -30,6 +33,13 @@ def grouped_softmax(score_NL: Tensor, landmark_N: Tensor, own_NL: Tensor, past_N
         own_NL: True at the tokens of the own block that may be seen (broadcast).
         past_N: True at the blocks of which all tokens may be seen (broadcast); none of them has own tokens.
     """
+    if takes_kernel(score_NL, fits=fits(score_NL) and not looked_into()):
+        return triton_grouped_softmax(score_NL, landmark_N, own_NL, past_N)
+    return weights_in_torch(score_NL, landmark_N, own_NL, past_N)
+
+
+def weights_in_torch(score_NL: Tensor, landmark_N: Tensor, own_NL: Tensor, past_N: Tensor) -> Tensor:
+    """`grouped_softmax` in plain torch, on any device."""
     own, own_e = own_NL.to(score_NL.dtype), score_NL.masked_fill(~own_NL, NOTHING)
     past, past_e = past_N.to(score_NL.dtype), landmark_N.masked_fill(~past_N, NOTHING)
     # a choice of units, hence detached; never -inf, whose differences are NaN

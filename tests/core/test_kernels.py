@@ -6,17 +6,20 @@ cut the work are made smaller for some tests, so that several pieces meet.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from remem.core import Aaren
+from remem.core import Aaren, LandmarkAttention
 from remem.core.ops import SoftmaxState, _backend, empty_state, softmax_scan
 from remem.core.ops.delta_rule import delta_rule
+from remem.core.ops.grouped_softmax import grouped_softmax, grouped_softmax_naive
 from remem.core.ops.titans import MomentumState, titans
 
 pytest.importorskip("triton", reason="triton is not installed (extra: kernels)")
@@ -258,6 +261,120 @@ def test_compiled_memory_holds_the_operation() -> None:
         y_eager, w_eager = delta_rule(*x[:4], x[6], mask_BT=mask)
     torch.testing.assert_close(y, y_eager)
     torch.testing.assert_close(w, w_eager)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_grouped_softmax_as_its_definition(scale: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    score = scale * torch.randn(2, 2, 3, 5, 3, generator=random)
+    landmark = scale * torch.randn(2, 2, 3, 5, generator=random)
+    own = torch.zeros(2, 1, 3, 5, 3, dtype=torch.bool)
+    own[..., 3, :2] = True
+    past = torch.rand(2, 1, 3, 5, generator=random) < 0.6
+    past[..., 3], past[0, 0, 0], own[0, 0, 0] = False, False, False  # and a query that sees nothing
+    score, landmark, own, past = (x.to(DEVICE) for x in (score, landmark, own, past))
+    exact = [score.double().requires_grad_(), landmark.double().requires_grad_()]
+    wanted = torch.stack(
+        [
+            grouped_softmax_naive(exact[0][b, h, t], exact[1][b, h, t], own[b, 0, t], past[b, 0, t])
+            for b in range(2)
+            for h in range(2)
+            for t in range(3)
+        ]
+    ).view_as(score)
+    longer = torch.nn.functional.pad(score, (0, 1))  # scores lie beside those of the landmarks
+    inputs = [longer.requires_grad_(), landmark.requires_grad_()]
+    with _backend.use_backend("triton"):
+        got = grouped_softmax(inputs[0][..., :-1], inputs[1], own, past)
+        one = grouped_softmax(inputs[0][:, :, 0, :, :-1], inputs[1][:, :, 0], own[:, :, 0], past[:, :, 0])
+        none = grouped_softmax(score[:, :, :0], landmark[:, :, :0], own[:, :, :0], past[:, :, :0])
+    assert none.shape == (2, 2, 0, 5, 3)
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-6)
+    assert torch.equal(one, got[:, :, 0])
+    to = torch.randn(wanted.shape, generator=random, dtype=torch.float64).to(DEVICE)
+    found = torch.autograd.grad(got, inputs, to.float(), create_graph=True)
+    known = torch.autograd.grad(wanted, exact, to, create_graph=True)
+    again = torch.autograd.grad(got, inputs, to.float(), retain_graph=True)
+    rights = torch.nn.functional.pad(known[0], (0, 1)), known[1]
+    for first, kernel, right in zip(found, again, rights, strict=True):
+        torch.testing.assert_close(kernel.double(), right, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(first.double(), right, rtol=1e-5, atol=1e-6)
+    second = torch.autograd.grad(found[1].square().sum(), inputs[1])[0]
+    right = torch.autograd.grad(known[1].square().sum(), exact[1])[0]
+    torch.testing.assert_close(second.double(), right, rtol=1e-4, atol=1e-5)
+
+
+def test_landmark_attention_compiles_around_its_kernel() -> None:
+    torch.manual_seed(0)
+    layer, x_BTD = LandmarkAttention(4, num_heads=1, block_size=2, budget=2), torch.randn(1, 5, 4)
+    layer, x_BTD = layer.to(DEVICE), x_BTD.to(DEVICE)
+    with _backend.use_backend("scan"):
+        wanted_BTD, _ = layer(x_BTD)
+    with _backend.use_backend("triton"):
+        whole = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(whole(x_BTD)[0], wanted_BTD)
+
+
+COMPILE = """
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+class NoDriver:
+    get_current_device = get_current_stream = lambda self, *_: 0
+    get_current_target = lambda self: GPUTarget("cuda", 90, 32)
+
+driver.set_active(NoDriver())
+run = JITFunction.run
+names = set()
+
+def compile_only(self, *args, grid, warmup, **options):
+    done = run(self, *args, grid=grid, warmup=True, **options)
+    names.add(self.__name__ if done.asm["cubin"] else "no code")
+
+JITFunction.run = compile_only
+
+from remem.core.kernels import chunk_walk, grouped_softmax, softmax_scan, softmax_scan_triton
+softmax_scan_triton.CHUNK = 32
+softmax_scan_triton.walk = lambda *_: softmax_scan_triton.Walk(16, 16, 32)
+s, v, mask = torch.empty(2, 3, 50), torch.empty(2, 50, 3, 64), torch.empty(2, 50, dtype=torch.bool)
+m, w = torch.empty(2, 3), torch.empty(2, 3, 64)
+for dtype, decay, real in ((torch.float32, s, mask), (torch.bfloat16, None, None)):
+    values = v.to(dtype).transpose(1, 2)
+    o, *state, kept = softmax_scan._run_scan(s, values, m, m, w, decay, real, True, True)
+    softmax_scan._run_backward(values, o, kept, real, *state[1:], o, *state[1:], True, decay is not None)
+for scales, rows in ((1, 20), (4, 40)):
+    matrices = [torch.empty(2, 3, 4, *size) for size in ((scales,), (rows, 16), (16, rows), (rows, 20))]
+    for back in (True, False):
+        chunk_walk._run(*matrices, torch.empty(2, 3, rows, 20), back)
+score, see = torch.empty(2, 3, 5, 6, 7), torch.empty(2, 3, 5, 6, 7, dtype=torch.bool)
+inputs = score, score[..., 0], see, see[..., 0]
+grouped_softmax._run(*inputs)
+grouped_softmax._run_backward(*inputs, score)
+print(*sorted(names))
+"""
+
+
+def test_programs_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    """What the interpreter lets pass and the compiler does not: types that change in a branch, shapes, and the like."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE],
+        env={**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "_backs",
+        "_gradients",
+        "_means",
+        "_shares",
+        "_totals",
+        "_walk",
+        "_weights",
+    ]
 
 
 def test_triton_asked_for_runs_or_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
