@@ -80,6 +80,11 @@ BENCHES: dict[str, tuple[str, str, str]] = {
         "aaren_scan",
         "Aaren's parallel form beside causal attention: time, memory and errors on one thread",
     ),
+    "kernels": (
+        "..bench_kernels",
+        "kernels",
+        "on a GPU: kernels beside plain torch and beside its memory, steps in CUDA graphs",
+    ),
     "tsp": (
         "..geometry.bench_tsp",
         "tsp",
