@@ -137,9 +137,11 @@ def memories(
     # every score is a number of its own: memory grows with T, blocks and their tokens
     x_BTD = torch.randn(max(1, batch // 8), min(length, 1024), heads * width, device=device)
     return {
-        "delta rule": (lambda *x: delta_rule(*x[:4], x[4])[0], [q, k, v, write, w]),
+        "delta rule": (lambda q, k, v, write, w: delta_rule(q, k, v, write, w)[0], [q, k, v, write, w]),
         "titans": (
-            lambda *x: titans(*x[:6], MomentumState(x[6], x[7]))[0],
+            lambda q, k, v, write, keep, momentum, w, s: titans(
+                q, k, v, write, keep, momentum, MomentumState(w, s)
+            )[0],
             [q, k, v, write, keep, momentum, w, s],
         ),
         "landmark attention": (lambda x: layer(x)[0], [x_BTD]),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def landmark(*, seeds: int = 3, root: str | None = None, quick: bool = False) ->
         trained = []
         for seed in range(seeds):
             since = time.process_time()
-            trained.append(_trained(lambda make=make: make(BLOCKS, None), steps, seed))
+            trained.append(_trained(partial(make, BLOCKS, None), steps, seed))
             print(
                 f"{name}, seed {seed}: {time.process_time() - since:.0f} CPU s", file=sys.stderr, flush=True
             )

@@ -88,7 +88,7 @@ def _gradients(
 
         # views: an input that depends on another is not to hand its gradient on to that one here
         inputs = [x.view_as(x) for x in (score, landmark)]
-        weight = weights_in_torch(*inputs, own, past)
+        weight = weights_in_torch(inputs[0], inputs[1], own, past)
         found = iter(
             torch.autograd.grad(weight, [x for x in inputs if x.requires_grad], to_weight, create_graph=True)
         )
