@@ -15,6 +15,7 @@ from .layers.memory import Memory
 from .layers.memory_context import MemoryAsContext
 from .layers.pointer import PointerAttention
 from .layers.routing import RoutingAttention
+from .layers.routing_set import RoutingSetAttention
 from .layers.same_concept import SameConcept
 from .layers.set_attention import SetAttention
 from .layers.titans_blocks import MemoryAsGate, MemoryAsLayer
@@ -49,6 +50,7 @@ __all__ = [
     "Recall",
     "Recurrent",
     "RoutingAttention",
+    "RoutingSetAttention",
     "SameConcept",
     "SequenceLayer",
     "SequenceModel",

@@ -16,6 +16,7 @@ from remem.core.layers.based import Based
 from remem.core.layers.landmark import LandmarkAttention
 from remem.core.layers.linear_attention import LinearAttention
 from remem.core.layers.routing import RoutingAttention
+from remem.core.layers.routing_set import RoutingSetAttention
 from remem.core.ops.grouped_softmax import grouped_softmax_naive
 from remem.core.ops.rotary import rotary
 from remem.core.state import nbytes
@@ -33,6 +34,9 @@ VARIANTS: dict[str, Callable[[int], Any]] = {
         d, num_heads=2, block_size=4, budget=2, top_k=None, near=2
     ),
     "routing": lambda d: RoutingAttention(d, num_heads=2, num_clusters=3, budget=3),
+    "routing, thresholds": lambda d: RoutingAttention(
+        d, num_heads=2, num_clusters=3, budget=3, assign="threshold"
+    ),
 }
 
 
@@ -45,13 +49,13 @@ def test_laws(name: str, record_property: Callable[[str, object], None]) -> None
 
 def test_graphs_agree_at_shapes_never_traced_and_over_50_chained_steps() -> None:
     """One model of all of them, since tracing is slow; the operation of linear attention is that of Based."""
-    kinds = iter(["based", "landmark", "routing"])
+    kinds = iter(["based", "landmark", "routing", "routing, thresholds"])
 
     def layer(d_model: int) -> Any:
         return VARIANTS[next(kinds)](d_model)
 
     torch.manual_seed(0)
-    model = SequenceModel(8, 1, layer=layer, d_model=8, num_layers=3)
+    model = SequenceModel(8, 1, layer=layer, d_model=8, num_layers=4)
     example = torch.randn(3, 40, 8)
     for export in (export_window, export_step):  # each refuses a graph that differs by more than 1e-5
         assert export(model.eval(), example=example)
@@ -156,61 +160,6 @@ def test_a_block_is_found_again_by_what_lies_in_it() -> None:
             torch.testing.assert_close(y_BD[0, :32], pairs[0, i, 32:], rtol=0, atol=1e-4)
 
 
-def test_routing_with_one_cluster_is_attention() -> None:
-    torch.manual_seed(0)
-    layer = RoutingAttention(16, num_clusters=1, budget=12).eval()
-    full = CausalAttention(16, window=12)
-    full.load_state_dict(dict(layer.named_parameters()))
-    x_BTD, mask_BT = torch.randn(3, 40, 16), torch.rand(3, 40) > 0.2
-    found, wanted = layer(x_BTD, mask_BT=mask_BT)[0], full(x_BTD, mask_BT=mask_BT)[0]
-    torch.testing.assert_close(found[mask_BT], wanted[mask_BT], rtol=1e-5, atol=1e-5)
-
-
-def planted(steps: int) -> tuple[Tensor, Tensor]:
-    """Steps of 8 orthogonal topics, and which."""
-    topic_T = torch.randint(0, 8, (steps,))
-    return 4 * F.one_hot(topic_T, 8) + 0.3 * torch.randn(steps, 8), topic_T
-
-
-def test_routing_finds_planted_topics_and_then_does_as_full_attention() -> None:
-    torch.manual_seed(0)
-    layer = RoutingAttention(8, num_heads=1, num_clusters=8, budget=64)
-    layer.qkv.weight.data[:16] = torch.eye(8).repeat(2, 1)
-    full = CausalAttention(8, num_heads=1, window=1000)
-    full.load_state_dict(dict(layer.named_parameters()))
-    x_TD, topic_T = planted(256)
-    # k-means from eight random directions may leave two topics together: give each one to start from
-    layer.centroid_HCK.copy_(F.normalize(torch.eye(8) + 0.3 * torch.rand(8, 8), dim=-1))
-    layer.train()(x_TD[None])
-    q_BHTK, k_BHTK, _ = layer._heads(x_TD[None])
-    looks_T, is_T = layer._nearest(q_BHTK)[0, 0], layer._nearest(k_BHTK)[0, 0]
-    same_TT = topic_T[:, None] == topic_T
-    assert (looks_T[:, None] == is_T)[same_TT].double().mean() >= 0.95
-    found, wanted = layer.eval()(x_TD[None])[0], full(x_TD[None])[0]
-    assert (found - wanted).norm() / wanted.norm() <= 0.05
-
-
-def test_centroids_move_in_training_only_and_ignore_padding() -> None:
-    torch.manual_seed(0)
-    layer = RoutingAttention(8, num_heads=2, num_clusters=3, follow=0.5)
-    x_BTD, mask_BT = torch.randn(2, 30, 8), torch.arange(30) < torch.tensor([[30], [11]])
-    before = layer.centroid_HCK.clone()
-    layer.eval()(x_BTD)
-    assert torch.equal(layer.centroid_HCK, before)
-    assert not layer.placed
-    places = []
-    for noise in (0.0, 100.0):
-        layer.centroid_HCK.copy_(before)
-        layer.placed.fill_(False)
-        layer.train()
-        for _ in range(3):
-            layer(x_BTD + noise * ~mask_BT[..., None], mask_BT=mask_BT)
-        places.append(layer.centroid_HCK.clone())
-    assert torch.equal(*places)
-    assert not torch.equal(places[0], before)
-    torch.testing.assert_close(places[0].norm(dim=-1), torch.ones(2, 3))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -222,7 +171,16 @@ def test_centroids_move_in_training_only_and_ignore_padding() -> None:
         (lambda: LandmarkAttention(8, top_k=0), r"\{'top_k': 0\} must be at least 1; top_k=None"),
         (lambda: LandmarkAttention(12, num_heads=4), "heads of odd width 3 .* or pass rotary=False"),
         (lambda: RoutingAttention(8, num_heads=3), "num_heads 3 does not divide d_model 8"),
-        (lambda: RoutingAttention(8, budget=0), r"\{'budget': 0\} must be at least 1; one cluster"),
+        (lambda: RoutingAttention(8, budget=0), "budget is 0; it must be at least 1"),
+        (
+            lambda: RoutingAttention(8, num_clusters=0),
+            "num_clusters is 0; it must be at least 1; one cluster",
+        ),
+        (
+            lambda: RoutingAttention(8, assign="best"),
+            r"assign is 'best'; use one of \['nearest', 'threshold'\]",
+        ),
+        (lambda: RoutingSetAttention(8, num_heads=3), "num_heads 3 does not divide d_model 8"),
         (lambda: RoutingAttention(8, follow=1.5), "follow is 1.5; it must lie in 0 to 1"),
     ],
 )
