@@ -11,7 +11,7 @@ of a sequence layer, without memory, and no `step`, as `SetAttention`; `RoutingA
 cluster it is `SetAttention`.
 
 Source: Roy et al. 2020, "Efficient content-based sparse attention with Routing Transformers" (arXiv 2003.05997).
-Shape legend: B batch, T items, D model width, H heads, K width of a head, C clusters, W chosen items.
+Shape legend: B batch, T items, D model width, H heads, K width of a head, C clusters, W chosen items, G = H C.
 """
 
 from __future__ import annotations
@@ -65,16 +65,19 @@ class RoutingSetAttention(nn.Module):
             self.centroids.move(q_BHTK, k_BHTK, mask_BT)
         asks_BHCW, real_BHCW = self._best(q_BHTK, mask_BT)
         keys_BHCW, _ = self._best(k_BHTK, mask_BT)  # as many: padding of both stands at the same places
-        q_BHCWK, k_BHCWK, v_BHCWK = (
-            _taken(x, places) for x, places in ((q_BHTK, asks_BHCW), (k_BHTK, keys_BHCW), (v_BHTK, keys_BHCW))
+        # each cluster is a head to the attention
+        q_BGWK, k_BGWK, v_BGWK = (
+            _taken(x, places).flatten(1, 2)
+            for x, places in ((q_BHTK, asks_BHCW), (k_BHTK, keys_BHCW), (v_BHTK, keys_BHCW))
         )
         bias_BHCW = torch.zeros_like(real_BHCW, dtype=q_BHTK.dtype).masked_fill(~real_BHCW, NOTHING)
+        bias_BG1W = bias_BHCW.flatten(1, 2)[:, :, None]
         with torch.autocast(x_BTD.device.type, enabled=False):
-            o_BHCWK = F.scaled_dot_product_attention(
-                q_BHCWK, k_BHCWK, v_BHCWK, attn_mask=bias_BHCW[..., None, :]
-            )
+            o_BGWK = F.scaled_dot_product_attention(q_BGWK, k_BGWK, v_BGWK, attn_mask=bias_BG1W)
         # what each cluster says, summed at the items it chose; beside it, how many clusters these are
-        said_BHCWE = F.pad(o_BHCWK, (0, 1), value=1.0) * real_BHCW[..., None]
+        said_BHCWE = (
+            F.pad(o_BGWK.unflatten(1, (self.num_heads, -1)), (0, 1), value=1.0) * real_BHCW[..., None]
+        )
         place_BHSE = asks_BHCW.flatten(2)[..., None].expand(-1, -1, -1, said_BHCWE.shape[-1])
         sum_BHTE = F.pad(torch.zeros_like(v_BHTK), (0, 1)).scatter_add(
             2, place_BHSE, said_BHCWE.flatten(2, 3)
@@ -105,7 +108,7 @@ class RoutingSetAttention(nn.Module):
         """
         near_BHCT = self.centroids.similarity(x_BHTK).mT.masked_fill(~mask_BT[:, None, None], -2.0)
         most = (x_BHTK.shape[2] + self.num_clusters - 1) // self.num_clusters
-        place_BHCW = near_BHCT.sort(dim=-1, descending=True, stable=True).indices[..., :most]
+        place_BHCW = near_BHCT.topk(most, dim=-1).indices
         chosen_B = (mask_BT.sum(1) + self.num_clusters - 1) // self.num_clusters
         rank_W = torch.arange(most, device=x_BHTK.device)
         return place_BHCW, (rank_W < chosen_B[:, None])[:, None, None].expand_as(place_BHCW)

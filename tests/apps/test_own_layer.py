@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from remem.apps import cli
+from remem.apps.module import load_checkpoint
 from remem.data.battery.simulate import simulate_curves
 from remem.data.tracing.simulate import simulate_log
 
@@ -27,6 +28,7 @@ SMALL = {
         "--model.calibration_folds=5",
         "--model.confidence=0.8",
         "--trainer.max_epochs=2",
+        "--model.layer.init_args.span=30",
     ),
     "tracing": ("--data.path=log.csv", "--model.trees=false", "--model.d_model=8", "--trainer.max_epochs=1"),
     "hull": (
@@ -80,5 +82,8 @@ def test_a_layer_outside_the_package_is_fitted_exported_and_named(
     assert title in capsys.readouterr().out
     assert title in {row["model"] for row in json.loads(Path("run/metrics.json").read_text())["rows"]}
     manifest = json.loads(Path("run/bundle/manifest.json").read_text())
+    again = load_checkpoint("run/model.ckpt")
+    spans = {layer.span for layer in again.modules() if type(layer).__name__ == "LeakyMean"}
+    assert spans == {30.0 if command[0] == "battery" else 10.0}
     state = {tensor["name"].split(".")[-1] for tensor in manifest["state"]}
     assert command[0] == "hull" or {"m", "u", "w"} <= state
