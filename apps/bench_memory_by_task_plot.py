@@ -8,15 +8,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-TITLES = {"mape_pct": "MAPE, %", "auc": "AUC", "exact_pct": "exact hulls, %"}
-BETTER = {"mape_pct": "← better", "auc": "better →", "exact_pct": "better →"}
-_INK, _ACCENT, _FLOOR, _GREY = "#24292f", "#c2410c", "#1d4ed8", "#9ca3af"
+UNITS = {"mape_pct": "points of MAPE", "auc": "AUC", "exact_pct": "points of exact hulls"}
+_INK, _ACCENT, _FLOOR, _GREY = "#24292f", "#c2410c", "#1d4ed8", "#6b7280"
+FAR = 2.0
+"""What stands beside is drawn up to so many times the width of what the memories take; farther off it is told."""
 
 Row = dict[str, Any]
 
 
 def plot_memory_by_task(rows: list[dict[str, object]], path: Path) -> None:
-    """Mean of each memory with its best and worst seed, beside no memory and trees or rules, as a PNG.
+    """By how much each memory is better than none: mean of the seeds, the best and the worst, as a PNG.
 
     Args:
         rows: of `bench_memory_by_task.memory_by_task`.
@@ -24,7 +25,7 @@ def plot_memory_by_task(rows: list[dict[str, object]], path: Path) -> None:
     """
     panels = list(dict.fromkeys((str(row["task"]), str(row["inputs"])) for row in rows))
     names = list(dict.fromkeys(str(row["memory"]) for row in rows if row["kind"] == "memory"))
-    figure = Figure(figsize=(2.6 * len(panels) + 1.6, 0.24 * len(names) + 1.7), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(panels) + 1.6, 0.24 * len(names) + 1.9), layout="constrained")
     for axes, (task, inputs) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
     ):
@@ -34,23 +35,38 @@ def plot_memory_by_task(rows: list[dict[str, object]], path: Path) -> None:
 
 
 def _panel(axes: Axes, rows: list[Row], names: list[str]) -> None:
-    """Memories from above in the order of `names`; the others are lines from top to bottom."""
+    """Memories from above in the order of `names`; no memory and the others are lines from top to bottom."""
     by_name = {str(row["memory"]): row for row in rows}
     own = [by_name[name] for name in names]
-    lower = own[0]["figure"] == "mape_pct"
-    first = (min if lower else max)(own, key=lambda row: row["mean"])
+    first = max(own, key=lambda row: row["gain"])
     for place, row in enumerate(own):
         colour = _ACCENT if row is first else _INK
-        axes.plot([row["best"], row["worst"]], [place, place], color=colour, linewidth=1.5, alpha=0.6)
-        axes.plot([row["mean"]], [place], "o", color=colour, markersize=4.5)
+        axes.plot(
+            [row["gain_best"], row["gain_worst"]], [place, place], color=colour, linewidth=1.5, alpha=0.6
+        )
+        axes.plot([row["gain"]], [place], "o", color=colour, markersize=4.5)
+    ends = [0.0, *(row["gain_worst"] for row in own), *(row["gain_best"] for row in own)]
+    width = max(ends) - min(ends)
     for row in rows:
         if row["kind"] != "memory":
-            colour = _GREY if row["kind"] == "none" else _FLOOR
-            axes.axvline(row["mean"], color=colour, linestyle="--", linewidth=1.3, label=row["memory"])
+            near = abs(row["gain"]) <= FAR * width
+            axes.plot(
+                [row["gain"] if near else 0.0] * 2,
+                [-1, len(names)],
+                color=_GREY if row["kind"] == "none" else _FLOOR,
+                linestyle="--" if near else "none",
+                linewidth=1.3,
+                label=f"{row['memory']}: {_said(row)}" + ("" if near else " (off the scale)"),
+            )
     axes.set_yticks(range(len(names)), names, fontsize=8.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel(f"{TITLES[own[0]['figure']]}   {BETTER[own[0]['figure']]}", fontsize=8.5)
+    axes.set_xlabel(f"{UNITS[own[0]['figure']]} won", fontsize=8.5)
     axes.tick_params(axis="x", labelsize=8)
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7.5, frameon=False, ncols=1)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8, frameon=False)
+
+
+def _said(row: Row) -> str:
+    return f"{row['mean']:.3f}" if row["figure"] == "auc" else f"{row['mean']:.1f} %"
