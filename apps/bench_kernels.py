@@ -42,9 +42,7 @@ def kernels(*, seeds: int, root: str | None, quick: bool) -> list[Row]:
     if not torch.cuda.is_available():
         raise ValueError("bench kernels: no CUDA device here; run it on a machine with one")
     if missing_triton():
-        raise ValueError(
-            f"bench kernels: triton cannot be loaded ({missing_triton()}); install remem[kernels]"
-        )
+        raise ValueError(f"bench kernels: triton cannot run ({missing_triton()}); install remem[kernels]")
     return measure(torch.device("cuda"), runs=max(10, seeds), lengths=LENGTHS[: 2 if quick else None])
 
 

@@ -109,7 +109,7 @@ def require_triton(x: Tensor) -> None:
     """
     if missing_triton():
         raise ValueError(
-            f"backend 'triton': triton cannot be loaded ({missing_triton()}); install remem[kernels], or use 'auto'"
+            f"backend 'triton': triton cannot run ({missing_triton()}); install remem[kernels], or use 'auto'"
         )
     if x.device.type != "cuda" and not (x.device.type == "cpu" and interpreted()):
         raise ValueError(
@@ -135,6 +135,9 @@ def _missing_triton() -> str:
         import_module("..kernels.softmax_scan_triton", __package__)
     except ImportError as error:
         return str(error)
+    # products of float32 matrices in three parts, which kernels need, came with this generation
+    if torch.cuda.is_available() and (torch.version.hip or torch.cuda.get_device_capability() < (8, 0)):
+        return "it wants an NVIDIA GPU of compute capability 8.0 or more here"
     return ""
 
 
