@@ -91,7 +91,7 @@ class DistanceAttention(nn.Module):
     ) -> tuple[Tensor, DistanceAttentionState]:
         """Reads (B, T, D). A masked step is not written, but its read is right. `x_BTF` is not looked at."""
         if state is None:
-            state = self.init_state(len(query_BTD), device=query_BTD.device, dtype=query_BTD.dtype)
+            state = self.init_state(query_BTD.shape[0], device=query_BTD.device, dtype=query_BTD.dtype)
         if mask_BT is None:
             mask_BT = torch.ones_like(query_BTD[..., 0], dtype=torch.bool)
         asked_BTD = self.key(query_BTD)

@@ -58,7 +58,7 @@ def places(mask_BT: Tensor, begun_B: Tensor | None, chunk_size: int) -> tuple[Te
 
 def to_places(x_BT_: Tensor, place_BT: Tensor, chunks: int, chunk_size: int) -> Tensor:
     """(B, T, ...) to (B, N, C, ...), zeros where no token goes."""
-    room = x_BT_.new_zeros(len(x_BT_), chunks * chunk_size + 1, *x_BT_.shape[2:])
+    room = x_BT_.new_zeros(x_BT_.shape[0], chunks * chunk_size + 1, *x_BT_.shape[2:])
     index = place_BT.view(*place_BT.shape, *[1] * (x_BT_.ndim - 2)).expand_as(x_BT_)
     return room.scatter(1, index, x_BT_)[:, :-1].unflatten(1, (chunks, chunk_size))
 

@@ -91,7 +91,7 @@ def miras_state(rule: Miras, z: Sequence[Tensor], *, momentum: bool = False) -> 
     s = tuple(torch.zeros_like(part) for part in z) if momentum else ()
     if rule.chunk_size == 1:
         return MirasState(z, s, (), ())
-    place_B = torch.zeros(len(z[0]), dtype=torch.long, device=z[0].device)
+    place_B = torch.zeros(z[0].shape[0], dtype=torch.long, device=z[0].device)
     return MirasState(z, s, tuple(part.clone() for part in z), (place_B,))
 
 
@@ -122,7 +122,7 @@ def miras(
     dtype = state.z[0].dtype
     wide = _wide(rule, tokens, dtype)
     if mask_BT is None:
-        mask_BT = torch.ones(len(wide.v), wide.v.shape[2], dtype=torch.bool, device=wide.v.device)
+        mask_BT = torch.ones(wide.v.shape[0], wide.v.shape[2], dtype=torch.bool, device=wide.v.device)
     with torch.autocast(wide.v.device.type, enabled=False):
         if form == "chunk":
             y_BHTV, state = _chunks(rule, wide, state, mask_BT)
@@ -139,7 +139,7 @@ def miras_step(
     """One step of `miras`: y (B, H, V) and the state after it."""
     wide = _wide(rule, token, state.z[0].dtype)
     if mask_B is None:
-        mask_B = torch.ones(len(wide.v), dtype=torch.bool, device=wide.v.device)
+        mask_B = torch.ones(wide.v.shape[0], dtype=torch.bool, device=wide.v.device)
     with torch.autocast(wide.v.device.type, enabled=False):
         y_BHV, state = _step(rule, wide, state, mask_B)
     return y_BHV.to(token.v.dtype), state
