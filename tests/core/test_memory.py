@@ -47,9 +47,12 @@ COMPOSED = ("yaad, 2 layers", "moneta, 2 layers", "memora, 2 layers", "memory as
 STEPS = (
     "delta",
     "gated delta",
+    "titans",
+    "yaad",
     "moneta",  # a linear map, powers
     "memora",  # the simplex
     "titans, 2 layers",  # the net, momentum
+    "memory as layer",
     "memory as gate",  # titans on a matrix, attention to persistent tokens
 )
 WINDOWS = (

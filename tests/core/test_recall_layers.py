@@ -54,9 +54,9 @@ def test_window_graph_of_any_length(name: str) -> None:
     export_window(VARIANTS[name](8).eval(), example=torch.randn(3, 40, 8))
 
 
-@pytest.mark.parametrize("name", ["based", "routing"])
+@pytest.mark.parametrize("name", ["based", "landmark", "routing", "routing, thresholds"])
 def test_step_graph_for_50_chained_steps(name: str) -> None:
-    """One that has a step of its own, and one whose step is its forward on one token, as that of landmark attention."""
+    """The export itself chains them; the step of linear attention is that of Based without window and convolution."""
     torch.manual_seed(0)
     export_step(VARIANTS[name](8).eval(), example=torch.randn(3, 40, 8))
 
