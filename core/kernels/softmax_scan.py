@@ -1,46 +1,19 @@
 """`softmax_scan` on a GPU: a torch operation around the programs of `softmax_scan_triton`.
 
-The twin of `ops/fused_scan.py`, whose way of being differentiated, traced and compiled it shares. Kept for the way back
-are the output and two numbers a step. Inputs are read where they lie, whatever their strides, and in their own type: no
-copy is made of the values, and o is written in their type. Exponents and denominators are float64, what is summed along
-time is float32 (float64 for float64 values).
+The twin of `ops/fused_scan.py`; how both are differentiated, traced and compiled is in `ops/scan_operation.py`. Kept
+for the way back are the output and two numbers a step. Inputs are read where they lie, whatever their strides, and in
+their own type: no copy is made of the values, and o is written in their type. Exponents and denominators are float64,
+what is summed along time is float32 (float64 for float64 values).
 
 Shape legend: B batch, H heads, T time, D value width.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..ops.fused_scan import as_shape, empty_like, gradients, remember, traced
-from ..state import accumulator_dtype
-
-
-def triton_scan(
-    s_BHT: Tensor,
-    v_BHTD: Tensor,
-    state: tuple[Tensor, Tensor, Tensor],
-    decay_BHT: Tensor | None,
-    mask_BT: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """o_BHTD in the type of `v_BHTD` and laid out in memory as it is, and the state m, u, w after it."""
-    batch, heads, length, _ = v_BHTD.shape
-    dtype = accumulator_dtype(v_BHTD.dtype)
-    mask = None if mask_BT is None else mask_BT.expand(batch, length)
-    m, u, w = (as_shape(part, dtype, (batch, heads, *part.shape[2:])) for part in state)
-    s = as_shape(s_BHT, dtype, (batch, heads, length))
-    decay = None if decay_BHT is None else as_shape(decay_BHT, dtype, (batch, heads, length))
-    inputs = (s, v_BHTD, m, u, w, decay)
-    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    by_time = v_BHTD.transpose(1, 2).is_contiguous()
-    # a torch operation made in Python costs 0.1 ms more a call: it is there for those who trace
-    scan = _scan if traced(v_BHTD) else _Scan.apply if keep else _run_scan
-    o_BHTD, m_BH, u_BH, w_BHD, _ = scan(*inputs, mask, by_time, keep)
-    return o_BHTD, m_BH.detach(), u_BH, w_BHD  # m is a choice of units: see softmax_scan
+from ..ops.scan_operation import empty_like, scan_operation
 
 
 def _run_scan(
@@ -139,24 +112,7 @@ def _backward_outputs(
     return to_s, empty_like(v, by_time), to_decay, to_u, to_w
 
 
-class _Scan(torch.autograd.Function):
-    """`_run_scan` with its gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _run_scan(*inputs)
-        remember(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *to: Tensor | None) -> tuple[Any, ...]:
-        return gradients(_run_backward, ctx, *to)
-
-
-_scan = torch.library.custom_op("remem::softmax_scan_triton", _run_scan, mutates_args=())
-_scan_backward = torch.library.custom_op(
-    "remem::softmax_scan_triton_backward", _run_backward, mutates_args=()
+triton_scan = scan_operation(
+    "softmax_scan_triton", _run_scan, _scan_outputs, _run_backward, _backward_outputs
 )
-_scan.register_fake(_scan_outputs)
-_scan_backward.register_fake(_backward_outputs)
-_scan.register_autograd(partial(gradients, _scan_backward), setup_context=remember)
+"""o comes in the type of the values and lies in memory as they do."""

@@ -26,6 +26,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .scan_operation import looked_into
+
 BACKENDS = ("auto", "naive", "scan", "fused", "triton")
 
 
@@ -56,7 +58,7 @@ def softmax_form(v: Tensor, *, fits: bool) -> Literal["naive", "parallel", "bloc
 
     Args:
         v: the values.
-        fits: nothing about the call needs more than the fused and triton forms have (`fused_scan.fits`).
+        fits: nothing about the call needs more than the fused and triton forms have (`scan_operation.fits`).
     """
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
         return "blocked"
@@ -71,12 +73,12 @@ def softmax_form(v: Tensor, *, fits: bool) -> Literal["naive", "parallel", "bloc
     return "naive" if asked == "naive" else "parallel"
 
 
-def takes_kernel(x: Tensor, *, fits: bool) -> bool:
+def takes_kernel(x: Tensor, *, fits: bool = True) -> bool:
     """Whether an operation that has a kernel and a form in torch runs the kernel, for tensors like `x`.
 
     Args:
         x: what is computed with.
-        fits: nothing about the call needs more than the kernel has.
+        fits: whether the kernel takes tensors of these shapes.
 
     Raises:
         ValueError: where kernels are asked for but cannot run on `x`.
@@ -90,7 +92,9 @@ def takes_kernel(x: Tensor, *, fits: bool) -> bool:
             raise ValueError(
                 f"backend 'triton': wanted states in float32, got {x.dtype}; use 'auto' or 'scan'"
             )
-    return fits and (asked == "triton" or (asked == "auto" and x.dtype == torch.float32 and _on_gpu(x)))
+    if not fits or looked_into():
+        return False
+    return asked == "triton" or (asked == "auto" and x.dtype == torch.float32 and _on_gpu(x))
 
 
 def require_fused(v: Tensor) -> None:

@@ -30,7 +30,6 @@ from torch import Tensor
 from ..kernels.chunk_walk import chunk_walk
 from ._backend import takes_kernel
 from .chunks import decays, exporting, fold, in_chunks
-from .fused_scan import looked_into
 
 CHUNK = 16
 """Steps solved for at once: where a CPU is fastest at head widths of 8 to 64."""
@@ -158,7 +157,7 @@ def _chunk(inputs: list[Tensor], w_BHKV: Tensor) -> tuple[Tensor, Tensor]:
         end[..., :1, :],
         (end[..., 1:, :] * k).mT,
     )
-    if takes_kernel(w_BHKV, fits=not looked_into()):
+    if takes_kernel(w_BHKV):
         u_BHNCV, less, read, inside, left, written = parts
         every = chunk_walk(left[..., 0], written, less, written @ u_BHNCV, w_BHKV)
         before = every[:, :, :-1]

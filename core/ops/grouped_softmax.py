@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..kernels.grouped_softmax import fits, triton_grouped_softmax
 from ._backend import takes_kernel
-from .fused_scan import looked_into
 from .softmax_scan import NOTHING
 
 
@@ -33,7 +32,7 @@ def grouped_softmax(score_NL: Tensor, landmark_N: Tensor, own_NL: Tensor, past_N
         own_NL: True at the tokens of the own block that may be seen (broadcast).
         past_N: True at the blocks of which all tokens may be seen (broadcast); none of them has own tokens.
     """
-    if takes_kernel(score_NL, fits=fits(score_NL) and not looked_into()):
+    if takes_kernel(score_NL, fits=fits(score_NL)):
         return triton_grouped_softmax(score_NL, landmark_N, own_NL, past_N)
     return weights_in_torch(score_NL, landmark_N, own_NL, past_N)
 

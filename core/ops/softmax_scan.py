@@ -32,7 +32,8 @@ from torch import Tensor
 from ..kernels.softmax_scan import triton_scan
 from ..state import accumulator_dtype
 from ._backend import require_fused, require_triton, softmax_form
-from .fused_scan import fits, fused_scan
+from .fused_scan import fused_scan
+from .scan_operation import fits
 
 NOTHING = -1e30
 """Exponent of an empty segment."""

@@ -23,7 +23,6 @@ from ..kernels.chunk_walk import chunk_walk
 from ._backend import takes_kernel
 from .chunks import decays, exporting, fold, in_chunks, momentum_decays
 from .delta_rule import CHUNK, Form, form_of, row_times
-from .fused_scan import looked_into
 
 
 class MomentumState(NamedTuple):
@@ -140,7 +139,7 @@ def _chunk(inputs: list[Tensor], state: MomentumState) -> tuple[Tensor, Momentum
         lasting[..., -1, :1, None],
         (lasting[..., -1, 1:, None] * k).mT,
     )
-    if takes_kernel(state.w, fits=not looked_into()):
+    if takes_kernel(state.w):
         u_BHNCV, less, read, inside, w_left, s_taken, w_written, s_left, s_written = parts
         scale = torch.cat([w_left, s_taken, torch.zeros_like(w_left), s_left], -1)[..., 0, :]
         written = torch.cat([w_written, s_written], -2)
