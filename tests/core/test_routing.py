@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed
-from torch.multiprocessing.spawn import start_processes
 
 from remem.core import CausalAttention, RoutingAttention, RoutingSetAttention, SequenceLayer, SetAttention
 from remem.core.layers.routing import Assign
@@ -221,25 +223,46 @@ def trained(rows: slice, assign: Assign, silent: set[tuple[int, int]]) -> dict[s
     return buffers(layer)
 
 
-def one_of_two(rank: int, folder: str, assign: Assign, silent: set[tuple[int, int]]) -> None:
+CASES: dict[str, tuple[Assign, set[tuple[int, int]]]] = {
+    f"{assign}, {name}": (assign, silent)
+    for assign in get_args(Assign)
+    for name, silent in (("all speak", set()), ("one is silent", SILENT))
+}
+
+
+def one_of_two(rank: int, folder: Path) -> None:
     # a process that waits in vain raises, and the test fails instead of standing still
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
-    found = trained(slice(rank * ROWS, (rank + 1) * ROWS), assign, silent)
-    torch.save(found, f"{folder}/{rank}.pt")
+    for name, (assign, silent) in CASES.items():
+        found = trained(slice(rank * ROWS, (rank + 1) * ROWS), assign, silent)
+        torch.save(found, folder / f"{name}, {rank}.pt")
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("assign", ["nearest", "threshold"])
-@pytest.mark.parametrize("silent", [set(), SILENT], ids=["all speak", "one is silent"])
-def test_two_processes_have_the_centroids_of_one(
-    assign: Assign, silent: set[tuple[int, int]], tmp_path: Path
-) -> None:
-    start_processes(one_of_two, (str(tmp_path), assign, silent), nprocs=2, start_method="fork")
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two new processes left their buffers: forks of this one would inherit the locks of its threads."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    running = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)]) for rank in range(2)]
+    try:
+        assert [process.wait(timeout=300) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_have_the_centroids_of_one(name: str, two_processes: Path) -> None:
+    first, second = (torch.load(two_processes / f"{name}, {rank}.pt", weights_only=True) for rank in range(2))
     assert same(first, second)
-    alone = trained(slice(None), assign, silent)
+    alone = trained(slice(None), *CASES[name])
     assert set(alone) == set(first)
-    for name, buffer in alone.items():
-        torch.testing.assert_close(first[name], buffer, rtol=1e-5, atol=1e-6)
+    for buffer_name, buffer in alone.items():
+        torch.testing.assert_close(first[buffer_name], buffer, rtol=1e-5, atol=1e-6)
+
+
+if __name__ == "__main__":
+    one_of_two(int(sys.argv[1]), Path(sys.argv[2]))
