@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.heads import split_heads
 from ..ops.softmax_scan import NOTHING
 from ..state import accumulator_dtype
 
@@ -63,7 +64,7 @@ class CausalAttention(nn.Module):
             mask_BT = torch.ones_like(x_BTD[..., 0], dtype=torch.bool)
         if state is None:
             state = self.init_state(x_BTD.shape[0], device=x_BTD.device, dtype=x_BTD.dtype)
-        q_BHTK, k_BHTK, v_BHTK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q_BHTK, k_BHTK, v_BHTK = split_heads(self.qkv(x_BTD), self.num_heads)
 
         # numbers of the steps: those in the ring (negative where the slot is empty), then the new ones
         slot_W = torch.arange(self.window, device=x_BTD.device)

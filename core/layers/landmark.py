@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.grouped_softmax import grouped_softmax
+from ..ops.heads import split_heads
 from ..ops.rotary import rotary as turned
 from ..ops.softmax_scan import NOTHING
 from ..state import accumulator_dtype, where
@@ -208,7 +209,7 @@ class LandmarkAttention(nn.Module):
     def _heads(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, T, K) in float32 or wider; queries are divided by sqrt(K)."""
         dtype = accumulator_dtype(x_BTD.dtype)
-        q, k, v = self.qkv(x_BTD).to(dtype).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = split_heads(self.qkv(x_BTD).to(dtype), self.num_heads)
         return q * q.shape[-1] ** -0.5, k, v
 
     def _landmarks(self, k_BHNLK: Tensor) -> Tensor:

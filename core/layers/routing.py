@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.heads import split_heads
 from ..ops.softmax_scan import NOTHING
 from ..state import accumulator_dtype
 from .centroids import Centroids
@@ -150,9 +151,7 @@ class RoutingAttention(nn.Module):
 
     def _heads(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, T, K) in float32 or wider."""
-        qkv = self.qkv(x_BTD).to(accumulator_dtype(x_BTD.dtype))
-        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return q, k, v
+        return split_heads(self.qkv(x_BTD).to(accumulator_dtype(x_BTD.dtype)), self.num_heads)
 
     def _clusters(self, q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
         """Into which clusters (B, H, T, C) each query looks, and which each key joins."""

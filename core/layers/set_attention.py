@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.heads import split_heads
 from ..ops.softmax_scan import NOTHING
 from ..state import State
 
@@ -45,7 +46,7 @@ class SetAttention(nn.Module):
         self, x_BTD: Tensor, state: State = None, *, mask_BT: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Outputs (B, T, D), and no state. `mask_BT` is True on items that are there; None: all are."""
-        q_BHTK, k_BHTK, v_BHTK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q_BHTK, k_BHTK, v_BHTK = split_heads(self.qkv(x_BTD), self.num_heads)
         bias_B11T = None
         if mask_BT is not None:
             bias_BT = torch.zeros_like(x_BTD[..., 0]).masked_fill(~mask_BT, NOTHING)
