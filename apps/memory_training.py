@@ -1,10 +1,13 @@
-"""One way of training for every memory layer on every task: the same batches, steps and learning rates to try."""
+"""One way of training for every memory layer on every task: the same batches, steps and learning rates to try.
+
+`train` is that of the recall benches too.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ WEIGHT_DECAY, CLIP = 0.01, 1.0
 
 Layer = Callable[[int], SequenceLayer]
 Part = Literal["chosen on", "judged"]
+B = TypeVar("B")
 
 
 class Floor(NamedTuple):
@@ -83,15 +87,16 @@ def best_fit(problem: Problem, layer: Layer, *, seed: int, rates: Sequence[float
 
 def train(
     network: nn.Module,
-    loss: Callable[[Any, Batch], Tensor],
-    batches: Iterator[Batch],
+    loss: Callable[[Any, B], Tensor],
+    batches: Iterator[B],
     *,
     steps: int,
     lr: float,
+    weight_decay: float = WEIGHT_DECAY,
 ) -> float:
     """Train with AdamW under one cycle of the learning rate, and leave eval mode; CPU seconds."""
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)
     since = time.process_time()
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -92,10 +92,7 @@ def _trees(network: OnlineNetwork, data: BatteryData, seed: int) -> tuple[Verdic
     for _, left_out in group_folds(cells, FOLDS, seed=seed):
         held = np.isin(group, np.asarray(cells)[left_out])
         kept = use & ~held[:, None]
-        trees = HistGradientBoostingRegressor(
-            loss="absolute_error", max_iter=200, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=30,
-            l2_regularization=1.0, max_features=0.3, random_state=seed,
-        )  # fmt: skip
+        trees = boosted_trees(seed)
         trees.fit(steps.x[kept], np.log(steps.y[kept]))
         own = held & np.isin(np.array(steps.ids), cells)
         rows = steps.mask & own[:, None] & (steps.y > 0)
@@ -103,6 +100,14 @@ def _trees(network: OnlineNetwork, data: BatteryData, seed: int) -> tuple[Verdic
         parts.append(LeftOut(cell, steps.position[rows], steps.y[rows], np.exp(trees.predict(steps.x[rows]))))
     seconds = (time.perf_counter() - started) / FOLDS
     return calibrated(network.interval, parts, judged=not_late(parts)), seconds
+
+
+def boosted_trees(seed: int) -> HistGradientBoostingRegressor:
+    """Not fitted; of log remaining life."""
+    return HistGradientBoostingRegressor(
+        loss="absolute_error", max_iter=200, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=30,
+        l2_regularization=1.0, max_features=0.3, random_state=seed,
+    )  # fmt: skip
 
 
 def _forms(network: OnlineNetwork, data: BatteryData) -> dict[str, float]:

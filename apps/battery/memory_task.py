@@ -14,7 +14,6 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ...core.calibration import ConformalInterval
 from ...core.model import SequenceModel
@@ -25,9 +24,10 @@ from ..datamodule import to_batch
 from ..memory_layers import D_MODEL, PARAMETERS, at_equal_size
 from ..memory_training import Floor, Layer, Part, Problem
 from ..module import Batch
+from .bench_online import boosted_trees
 from .data import BatteryData
 from .judge import LATE
-from .online_network import COLUMNS, OnlineNetwork
+from .online_network import COLUMNS, OnlineNetwork, labels_of
 
 STRIDE = 8
 """Cycles from one step to the next."""
@@ -87,7 +87,7 @@ def _data(name: str, root: str | None) -> BatteryData:
 def _sequences(data: BatteryData, inputs: str) -> Sequences:
     """Every `STRIDE`-th cycle, in the columns asked for."""
     whole = data.train_sequences()
-    x, mask, position, y = (a[:, ::STRIDE] for a in (whole.x, whole.mask, whole.position, _labels(whole)))
+    x, mask, position, y = (a[:, ::STRIDE] for a in (whole.x, whole.mask, whole.position, labels_of(whole)))
     thin = replace(whole, x=x, mask=mask, position=position, y=y)
     if inputs == RUNNING:
         return _plain(data).encode(thin)
@@ -120,7 +120,7 @@ def _network(data: BatteryData, kept: Sequences, layer: Layer) -> OnlineNetwork:
 def _batches(data: BatteryData, kept: Sequences, seed: int) -> Iterator[Batch]:
     """Whole cells in random order, without end; labels where they are learnt from."""
     known_NT = _plain(data).trained_on(kept)
-    shown = replace(kept, y=np.where(known_NT, _labels(kept), np.nan).astype(np.float32))
+    shown = replace(kept, y=np.where(known_NT, labels_of(kept), np.nan).astype(np.float32))
     random = np.random.default_rng(seed)
     while True:
         order = random.permutation(len(shown))
@@ -141,11 +141,8 @@ def _floors(data: BatteryData, kept: Sequences, parts: dict[Part, Sequences], se
     """Boosted trees on single rows, as in `remem bench battery-online`."""
     since = time.process_time()
     use = _plain(data).trained_on(kept)
-    trees = HistGradientBoostingRegressor(
-        loss="absolute_error", max_iter=200, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=30,
-        l2_regularization=1.0, max_features=0.3, random_state=seed,
-    )  # fmt: skip
-    trees.fit(kept.x[use], np.log(_labels(kept)[use]))
+    trees = boosted_trees(seed)
+    trees.fit(kept.x[use], np.log(labels_of(kept)[use]))
     seconds = time.process_time() - since
     judged = parts["judged"]
     point_R = np.exp(trees.predict(judged.x[_judged(judged)]))
@@ -154,18 +151,12 @@ def _floors(data: BatteryData, kept: Sequences, parts: dict[Part, Sequences], se
 
 def _judged(sequences: Sequences) -> np.ndarray:
     """(N, T) rows that judge."""
-    rul_NT = _labels(sequences)
+    rul_NT = labels_of(sequences)
     with np.errstate(invalid="ignore"):
         early_NT = sequences.position <= LATE * (sequences.position + rul_NT)
         return sequences.mask & (rul_NT > 0) & early_NT
 
 
 def _error(point_R: np.ndarray, sequences: Sequences) -> float:
-    rul_R = _labels(sequences)[_judged(sequences)]
+    rul_R = labels_of(sequences)[_judged(sequences)]
     return float(100 * np.mean(np.abs(point_R - rul_R) / rul_R))
-
-
-def _labels(sequences: Sequences) -> np.ndarray:
-    if sequences.y is None:
-        raise ValueError("memory-by-task: the cells lack labels")
-    return sequences.y

@@ -129,7 +129,7 @@ class OnlineNetwork(TaskModule):
                 f"the cycles table lacks columns {missing}; it has {list(sequences.names)}; add them, or say which "
                 "there are with --model.columns=[cycle,capacity_ah,...]"
             )
-        rul_NT = _labels(sequences)
+        rul_NT = labels_of(sequences)
         cells, length, _ = self.example.shape
         at = [sequences.names.index(name) for name in self.hparams.columns]
         long = np.flatnonzero(sequences.lengths >= length)[:cells]
@@ -152,14 +152,14 @@ class OnlineNetwork(TaskModule):
         self.standardize.fit(torch.from_numpy(sequences.x[use]))
         with torch.no_grad():
             last = self.model.head[-1].get_parameter("bias")
-            last.fill_(float(np.log(np.median(_labels(sequences)[use]))))
+            last.fill_(float(np.log(np.median(labels_of(sequences)[use]))))
         self.initial = {name: value.clone() for name, value in self.state_dict().items()}
 
     def loader(self, sequences: Sequences, *, seed: int) -> DataLoader:
         """Rows in any order where the network has no layers, whole cells otherwise; of encoded sequences."""
         use = self.trained_on(sequences)
         if len(self.model.blocks):
-            hidden = replace(sequences, y=np.where(use, _labels(sequences), np.nan).astype(np.float32))
+            hidden = replace(sequences, y=np.where(use, labels_of(sequences), np.nan).astype(np.float32))
             return sequence_loader(hidden, batch_size=self.hparams.batch_size, shuffle=True, seed=seed)
         cell, step = np.nonzero(use)
         weight = np.array(
@@ -170,7 +170,7 @@ class OnlineNetwork(TaskModule):
         )
         x_RZ, y_R = (
             torch.from_numpy(sequences.x[cell, step]),
-            torch.from_numpy(_labels(sequences)[cell, step]),
+            torch.from_numpy(labels_of(sequences)[cell, step]),
         )
         weight_R = torch.from_numpy(weight[cell].astype(np.float32))
 
@@ -238,7 +238,7 @@ class OnlineNetwork(TaskModule):
             own = fold.take([i for i, name in enumerate(fold.ids) if name in cells])
             with torch.no_grad():
                 y_NT3, _ = twin.model(torch.from_numpy(own.x), mask_BT=torch.from_numpy(own.mask))
-            rul_NT = _labels(own)
+            rul_NT = labels_of(own)
             use = own.mask & (rul_NT > 0)
             cell = np.repeat(np.array(own.ids), use.sum(axis=1))
             parts.append(LeftOut(cell, own.position[use], rul_NT[use], y_NT3[..., 0].numpy()[use]))
@@ -259,7 +259,7 @@ class OnlineNetwork(TaskModule):
 
     def trained_on(self, sequences: Sequences) -> np.ndarray:
         """(N, T) steps that are trained on: labelled, and not in the last few per cent of a life."""
-        rul = _labels(sequences)
+        rul = labels_of(sequences)
         life = rul + sequences.position
         with np.errstate(invalid="ignore"):
             return sequences.mask & (rul > np.maximum((1 - self.hparams.last) * life, 0))
@@ -275,7 +275,12 @@ def _groups(sequences: Sequences) -> tuple[str, ...]:
     return sequences.groups or sequences.ids
 
 
-def _labels(sequences: Sequences) -> np.ndarray:
+def labels_of(sequences: Sequences) -> np.ndarray:
+    """(N, T) remaining life of each step.
+
+    Raises:
+        ValueError: where there is none.
+    """
     if sequences.y is None:
         raise ValueError("these cycles have no labels; cells need a record down to their end of life")
     return sequences.y

@@ -23,8 +23,8 @@ from ..module import Batch
 from .bench_parts import LOCAL_LR
 from .data import Pool, labelled
 from .hull_module import HullModule
-from .pointer_answers import RULE_OF, figures, taught
-from .pointer_module import PointerDecoder
+from .pointer_answers import RULE_OF, figures
+from .pointer_module import PointerDecoder, taught_loss
 
 SIZES = (10, 15, 20)
 BATCH, STEPS = 64, 250
@@ -94,10 +94,7 @@ def _network(layer: Layer) -> PointerNetwork:
 
 
 def _loss(network: PointerNetwork, batch: Batch) -> Tensor:
-    """Mean negative log-probability of a step."""
-    action_BL = taught("hull", batch["x"], batch["label"])
-    log_p_BL = network(batch["x"], torch.ones_like(batch["x"][..., 0], dtype=torch.bool), action_BL)
-    return -log_p_BL.sum() / (action_BL >= 0).sum()
+    return taught_loss("hull", network, batch["x"], batch["label"])
 
 
 def _batches(pools: list[Pool], seed: int) -> Iterator[Batch]:

@@ -102,9 +102,7 @@ class PointerModule(TaskModule):
         task, xy_BN2, label_BL = self.hparams.task, batch["x"], batch["label"]
         if self.training:
             xy_BN2, label_BL = shuffled(task, xy_BN2, label_BL)
-        action_BL = taught(task, xy_BN2, label_BL)
-        log_p_BL = self.network(xy_BN2, _all_there(xy_BN2), action_BL)
-        return -log_p_BL.sum() / (action_BL >= 0).sum()
+        return taught_loss(task, self.network, xy_BN2, label_BL)
 
     def metrics(self, batch: Batch) -> dict[str, Tensor]:
         """Of the decoded answers; see `pointer_answers.figures`."""
@@ -140,6 +138,13 @@ class PointerModule(TaskModule):
             )
 
         write_local_bundle(folder, self.hparams.task, export, self.record)
+
+
+def taught_loss(task: Task, network: PointerNetwork, xy_BN2: Tensor, label_BL: Tensor) -> Tensor:
+    """Mean negative log-probability of a step of the answers, in the order in which they are taught."""
+    action_BL = taught(task, xy_BN2, label_BL)
+    log_p_BL = network(xy_BN2, _all_there(xy_BN2), action_BL)
+    return -log_p_BL.sum() / (action_BL >= 0).sum()
 
 
 class PointerDecoder(nn.Module):

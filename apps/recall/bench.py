@@ -15,6 +15,7 @@ import torch
 
 from ...core.state import SequenceLayer, nbytes
 from ...core.tasks import TokenBatch, mqar, needle, selective_copy
+from ..memory_layers import count
 from .memories import MEMORIES, Sized
 from .network import TokenNetwork
 from .training import JUDGE, Draw, Trained, drawn, judged, train, train_best
@@ -110,7 +111,7 @@ def _row(name: str, task: Task, layer: str, seeds: int) -> Row:
         "task": name,
         "layer": layer,
         "state_bytes": nbytes(bare.init_state(1)),
-        "parameters": sum(p.numel() for p in bare.parameters()),  # type: ignore[attr-defined]
+        "parameters": count(bare),  # type: ignore[arg-type]
         "lr": first.lr,
         "accuracy": round(float(np.mean(own)), 4),
         "worst": round(min(own), 4),

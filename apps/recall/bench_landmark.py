@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 from ...core.layers.attention import CausalAttention
 from ...core.layers.landmark import LandmarkAttention
 from ...core.state import SequenceLayer
-from ..schedule import one_cycle
+from ..memory_training import train
 
 KEYS, VALUES, BLOCK, BLOCKS = 96, 16, 7, 6
 TIMES = (1, 2, 4, 8)
@@ -122,19 +122,14 @@ def _attention(blocks: int, look: int | None) -> SequenceLayer:
 def _trained(make: Callable[[], SequenceLayer], steps: int, seed: int) -> dict[str, Tensor]:
     """The weights after training on six blocks with all of them in view."""
     torch.manual_seed(seed)
-    network = PairNetwork(lambda _: make()).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
-    generator = Generator().manual_seed(2 * seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = LR * one_cycle(step / steps)
-        key_BT, value_BT, answer_B = pairs(BATCH, BLOCKS, generator)
-        loss = F.cross_entropy(network(key_BT, value_BT), answer_B)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+    network, generator = PairNetwork(lambda _: make()), Generator().manual_seed(2 * seed)
+    train(network, _loss, (pairs(BATCH, BLOCKS, generator) for _ in range(steps)), steps=steps, lr=LR)
     return network.state_dict()
+
+
+def _loss(network: PairNetwork, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    key_BT, value_BT, answer_B = batch
+    return F.cross_entropy(network(key_BT, value_BT), answer_B)
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ from ...core.layers.attention import CausalAttention
 from ...core.layers.linear_attention import LinearAttention
 from ...core.state import SequenceLayer
 from ...core.tasks import TokenBatch, mqar
+from ..memory_layers import count
 from .network import TokenNetwork
 from .training import JUDGE, drawn, judged, train
 
@@ -113,7 +114,7 @@ def _row(added: str, steps: int, seeds: int) -> tuple[Row, list[float]]:
     ]
     return {
         "added": added,
-        "parameters": sum(p.numel() for p in make().parameters()) - VOCABULARY * WIDTH,
+        "parameters": count(make()) - VOCABULARY * WIDTH,
         "accuracy": round(float(np.mean(accuracy)), 4),
         "worst": round(min(accuracy), 4),
         "best": round(max(accuracy), 4),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from ...core.tasks import TokenBatch, accuracy
-from ..schedule import one_cycle
+from ..memory_training import train as descend
 
 Draw = Callable[[int, Generator], TokenBatch]
 """So many sequences of a task, drawn with a generator."""
@@ -19,7 +18,7 @@ Maker = Callable[[], nn.Module]
 
 TRAIN, CHOOSE, JUDGE = 0, 1, 2
 """What sequences are drawn for; the second part of their seed."""
-WEIGHT_DECAY, CLIP = 0.1, 1.0
+WEIGHT_DECAY = 0.1
 
 
 class Trained(NamedTuple):
@@ -38,20 +37,14 @@ def drawn(draw: Draw, count: int, *, seed: int, what_for: int) -> TokenBatch:
 def train(make: Maker, draw: Draw, *, steps: int, batch_size: int, lr: float, seed: int) -> Trained:
     """Train a network on fresh sequences; AdamW, one cycle of the learning rate, one thread or as many as torch has."""
     torch.manual_seed(seed)
-    network = make().train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
-    generator = Generator().manual_seed(3 * seed + TRAIN)
-    since = time.process_time()
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = lr * one_cycle(step / steps)
-        batch = draw(batch_size, generator)
-        loss = F.cross_entropy(network(batch.tokens)[batch.asked], batch.answers[batch.asked])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimizer.step()
-    return Trained(network.eval(), lr, time.process_time() - since)
+    network, generator = make(), Generator().manual_seed(3 * seed + TRAIN)
+    batches = (draw(batch_size, generator) for _ in range(steps))
+    cpu_s = descend(network, _loss, batches, steps=steps, lr=lr, weight_decay=WEIGHT_DECAY)
+    return Trained(network, lr, cpu_s)
+
+
+def _loss(network: nn.Module, batch: TokenBatch) -> Tensor:
+    return F.cross_entropy(network(batch.tokens)[batch.asked], batch.answers[batch.asked])
 
 
 def train_best(
